@@ -264,7 +264,7 @@ class BrowserRead(ActionBase):
 
 
 class BrowserFill(ActionBase):
-    """Put a value into a control. Nothing is sent until a submit is judged, but the page can see the value."""
+    """Put a value into a control. Nothing is sent before a submit is judged, but the page sees the value."""
 
     sink_fields = ("url",)
     content_fields = ("value",)
@@ -453,27 +453,27 @@ def canonical_json(value: Any) -> bytes:
 
 # Programs that only look, with the options they may carry to still count as looking. An option that is
 # not listed makes the command a write. `systemctl` looks only by its first word.
-_LOOKING: dict[str, frozenset[str]] = {
-    "cat": frozenset(["-n", "-A", "-v"]),
-    "cut": frozenset(["-d", "-f", "-c", "--delimiter", "--fields"]),
-    "date": frozenset(["-u", "-I", "--iso-8601"]),
-    "df": frozenset(["-h", "-k", "-m", "-P", "-T", "-i"]),
-    "du": frozenset(["-h", "-s", "-k", "-m", "-d", "-a", "--max-depth"]),
-    "echo": frozenset(),
-    "file": frozenset(["-b"]),
-    "free": frozenset(["-h", "-m", "-g", "-k"]),
-    "grep": frozenset(["-c", "-i", "-n", "-v", "-E", "-F", "-w", "-x", "-o", "-h", "-H", "-l", "-e", "-m", "-A", "-B", "-C"]),
-    "head": frozenset(["-n", "-c"]),
-    "ls": frozenset(["-l", "-a", "-h", "-t", "-r", "-S", "-1", "-la", "-lh", "-lah", "-al", "-R"]),
-    "ps": frozenset(["-e", "-f", "-ef", "-o", "-p"]),
-    "sha256sum": frozenset(),
-    "sort": frozenset(["-n", "-r", "-k", "-t", "-u", "-h"]),
-    "stat": frozenset(["-c", "--format"]),
-    "tail": frozenset(["-n", "-c"]),
-    "tr": frozenset(["-d", "-s", "-c"]),
-    "uniq": frozenset(["-c", "-d", "-u", "-i"]),
-    "uptime": frozenset(["-p", "-s"]),
-    "wc": frozenset(["-l", "-c", "-w", "-m"]),
+_LOOKING: dict[str, str] = {
+    "cat": "-n -A -v",
+    "cut": "-d -f -c --delimiter --fields",
+    "date": "-u -I --iso-8601",
+    "df": "-h -k -m -P -T -i",
+    "du": "-h -s -k -m -d -a --max-depth",
+    "echo": "",
+    "file": "-b",
+    "free": "-h -m -g -k",
+    "grep": "-c -i -n -v -E -F -w -x -o -h -H -l -e -m -A -B -C",
+    "head": "-n -c",
+    "ls": "-l -a -h -t -r -S -1 -R",
+    "ps": "-e -f -o -p",
+    "sha256sum": "",
+    "sort": "-n -r -k -t -u -h",
+    "stat": "-c --format",
+    "tail": "-n -c",
+    "tr": "-d -s -c",
+    "uniq": "-c -d -u -i",
+    "uptime": "-p -s",
+    "wc": "-l -c -w -m",
 }
 _LOOKING_UNITS = frozenset({"is-active", "status", "is-enabled", "show"})
 
@@ -490,9 +490,9 @@ def _looks(command: Command) -> bool:
         return False
     if name == "systemctl":
         return len(rest) >= 1 and rest[0] in _LOOKING_UNITS and not any(a.startswith("-") for a in rest)
-    options = _LOOKING.get(name)
-    if options is None or (name == "uniq" and len([a for a in rest if not a.startswith("-")]) > 1):
+    if name not in _LOOKING or (name == "uniq" and len([a for a in rest if not a.startswith("-")]) > 1):
         return False  # `uniq in out` writes its second operand
+    options = frozenset(_LOOKING[name].split())
     return all(_known(argument, options) for argument in rest)
 
 
@@ -501,13 +501,10 @@ def _known(argument: str, options: frozenset[str]) -> bool:
         return True
     if argument.split("=", 1)[0] in options or re.fullmatch(r"-\d+", argument):
         return True
-    short = argument[:2]
-    return (
-        not argument.startswith("--")
-        and short in options
-        and argument[2:].isalnum() is True
-        and (argument[2:].isdigit() or all(f"-{c}" in options for c in argument[2:]))
-    )
+    if argument.startswith("--") or argument[:2] not in options:
+        return False
+    tail = argument[2:]  # a value joined to its option, or further one-letter options
+    return tail.isdigit() or all(f"-{c}" in options for c in tail)
 
 
 def _strings(value: Any) -> list[str]:

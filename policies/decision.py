@@ -56,7 +56,7 @@ class Obligations(Value):
 
 
 class Decision(Value):
-    """`planned` is the plan's step this spends; `ask` and `approvers` say how to ask when the effect is ASK."""
+    """`planned` is the plan's step this spends; `ask` and `approvers` tell how to ask on ASK."""
 
     effect: Effect
     rules: tuple[str, ...] = ()

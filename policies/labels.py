@@ -1,4 +1,4 @@
-"""Labels: where data came from and who may read it. They join when data meet, and never fall by themselves."""
+"""Labels: where data came from and who may read it. They join when data meet and never fall alone."""
 
 from __future__ import annotations
 

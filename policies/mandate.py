@@ -116,8 +116,8 @@ class Mandate(Value):
 
     plan: Plan
     accepted: Acceptance | None = None
-    spent: dict[int, int] = {}
-    rows: dict[int, int] = {}
+    spent: dict[int, int] = Field(default_factory=dict)
+    rows: dict[int, int] = Field(default_factory=dict)
     """Rows of the table that a step produced, once known."""
     met: frozenset[int] = frozenset()
     """Steps whose `only_if` holds now."""

@@ -41,7 +41,7 @@ class Raw:
 
 
 class Executor(Protocol):
-    """Carries out actions of its kinds. Raises ActionFailed; anything else is our bug and counts as unknown."""
+    """Carries out actions of its kinds. Raises ActionFailed; anything else is our bug: unknown."""
 
     kinds: frozenset[str]
 
