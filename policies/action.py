@@ -504,7 +504,7 @@ def _known(argument: str, options: frozenset[str]) -> bool:
     if argument.startswith("--") or argument[:2] not in options:
         return False
     tail = argument[2:]  # a value joined to its option, or further one-letter options
-    return tail.isdigit() or all(f"-{c}" in options for c in tail)
+    return set(tail) <= set("0123456789,.:;|+") or all(f"-{c}" in options for c in tail)
 
 
 def _strings(value: Any) -> list[str]:
