@@ -86,9 +86,7 @@ def canonical_url(value: str) -> str:
     than http and https. The fragment is dropped: it is not sent.
     """
     if any(ord(c) <= 0x20 or c == "\\" or ord(c) > 0x7E for c in value):
-        raise ValueError(
-            f"url {value!r} holds blanks, backslashes or non-ASCII characters; percent-encode them"
-        )
+        raise ValueError(f"url {value!r} holds blanks, backslashes or non-ASCII characters; percent-encode them")
     parts = urlsplit(value)
     scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
     if scheme not in _PORTS:
@@ -387,6 +385,8 @@ class ModelCall(ActionBase):
     prompt_tokens: Annotated[int, Field(ge=0)]
     """Estimated before the call, for the limits."""
     max_reply_tokens: Annotated[int, Field(ge=1)]
+    worst_micros: Annotated[int, Field(ge=0)] | None = None
+    """Most it can cost, in millionths of the price's currency; None when the price is not known."""
 
 
 class ToolCall(ActionBase):

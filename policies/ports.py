@@ -38,6 +38,10 @@ class Raw:
     exit_code: int | None = None
     label: Label = field(default_factory=Label)
     level: str | None = None
+    tokens: int | None = None
+    """Tokens a model call used, all tries together."""
+    micros: int | None = None
+    """What it cost, in millionths of the price's currency."""
 
 
 class Executor(Protocol):

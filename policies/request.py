@@ -28,6 +28,10 @@ class Request:
     attended: bool = True
     turn: int = 0
     """Submissions of one turn are independent; their questions share a card."""
+    started_at: datetime | None = None
+    """When the run began, for its limit of time; None when no limit applies (an owner's own probe)."""
+    leaving: tuple[str, ...] = ()
+    """Texts that leave with this action beside its own content: the new messages of a prompt."""
     approved_by: tuple[str, ...] = ()
     """Who said yes to exactly this digest, filled in by the gate."""
     note: dict[str, str] = field(default_factory=dict)
