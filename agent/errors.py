@@ -1,0 +1,38 @@
+"""Everything `agent` raises.
+
+AgentError
+├── BadSettings            operator: a setting is wrong; the message names it and its file
+├── StoreLocked            operator: another process kept the store to itself for too long
+├── StoreUnreadable        operator: wrong key, a newer format, or a value that was changed
+├── RunBusy                person: another live process works on this run
+└── NoSuchRun              person: there is no run with this id
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """Base of all errors of this package."""
+
+
+class BadSettings(AgentError):
+    """A setting that cannot be used."""
+
+
+# store
+
+
+class StoreLocked(AgentError):
+    """The store could not be opened because another process holds it."""
+
+
+class StoreUnreadable(AgentError):
+    """The store, or a value in it, cannot be read with what this process has."""
+
+
+class RunBusy(AgentError):
+    """A live process holds the run's lease."""
+
+
+class NoSuchRun(AgentError):
+    """The id names no run of this store."""
