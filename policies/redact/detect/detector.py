@@ -1,0 +1,119 @@
+"""What a detector is, and the one loop that runs them: RE2 patterns over folded text, edges checked in code."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import re2  # type: ignore[import-untyped]
+
+ALNUM = frozenset((string.ascii_letters + string.digits).encode("ascii"))
+WORD = ALNUM | frozenset(b"_-")
+NOTHING: frozenset[int] = frozenset()
+
+
+class Match(Protocol):
+    """The part of an RE2 match that is used."""
+
+    def span(self, group: int = 0) -> tuple[int, int]: ...
+
+
+class Pattern(Protocol):
+    """The part of a compiled RE2 pattern that is used; takes time linear in the data."""
+
+    @property
+    def groups(self) -> int: ...
+
+    def search(self, data: bytes, pos: int = 0) -> Match | None: ...
+
+
+def linear(pattern: bytes) -> Pattern:
+    """The pattern compiled by RE2 over single bytes; one that RE2 cannot run in linear time is an error here."""
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.max_mem = 64 << 20  # for alternations of many known secrets; the default of 8 MB refuses some hundred
+    options.log_errors = False
+    return cast(Pattern, re2.compile(pattern, options=options))
+
+
+def any_of(needles: Iterable[bytes], flags: bytes = b"") -> Pattern:
+    """A pattern for any of the literal needles; with none it matches everything."""
+    return linear(flags + b"|".join(re2.escape(needle) for needle in sorted(needles)))
+
+
+def _always(_value: bytes) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detector:
+    """One form of one type of value."""
+
+    type: str
+    """The type that handles of it carry."""
+    pattern: Pattern
+    """If it has groups, the first that took part is the value, and the rest only context."""
+    needles: tuple[bytes, ...] = ()
+    """Lower-case; where none of them occurs, the pattern cannot match. None given: not known."""
+    check: Callable[[bytes], bool] = _always
+    """Whether the value found is one: a checksum, a date, not a placeholder."""
+    before: frozenset[int] = ALNUM
+    """Bytes that may not stand directly before the match."""
+    number: bool = False
+    """Refused when a letter or digit follows, or `.`, `-`, `/`, `_` or `:` joins it to a digit: it is part of
+    an amount, a date or a longer number."""
+    learn: bool = False
+    """Known only by its context, so its value is looked for literally from then on."""
+
+    def find(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """The spans of all values, left to right, not overlapping."""
+        position = 0
+        while (match := self.pattern.search(data, position)) is not None:
+            whole, end = match.span()
+            groups = (match.span(group) for group in range(1, self.pattern.groups + 1))
+            start, stop = next((span for span in groups if span[0] >= 0), (whole, end))
+            if self._stands_alone(data, whole, end) and start < stop and self.check(data[start:stop]):
+                yield start, stop
+                position = end
+            else:
+                # A value can begin inside what was refused, but only where `before` lets it. Trying every
+                # character instead would make a long refused word quadratic.
+                position = whole + 1
+                while position < end and data[position - 1] in self.before:
+                    position += 1
+
+    def _stands_alone(self, data: bytes, start: int, end: int) -> bool:
+        if start and data[start - 1] in self.before:
+            return False
+        left, right = data[max(0, start - 2) : start][::-1], data[end : end + 2]
+        return not (self.number and (right[:1].isalnum() or _joined(left) or _joined(right)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Detectors that share a gate: a pattern without which none of them can match."""
+
+    gate: Pattern
+    detectors: tuple[Detector, ...]
+
+    def find(self, data: bytes) -> Iterator[tuple[Detector, int, int]]:
+        """All values of the family; one cheap pass when there are none."""
+        if self.gate.search(data) is None:
+            return
+        lowered = data.lower()
+        for detector in self.detectors:
+            if not detector.needles or any(needle in lowered for needle in detector.needles):
+                for start, end in detector.find(data):
+                    yield detector, start, end
+
+
+def by_needles(*detectors: Detector) -> Family:
+    """A family whose gate is any needle of its detectors; each must have some."""
+    needles = {needle for detector in detectors for needle in detector.needles}
+    return Family(gate=any_of(needles, b"(?i)"), detectors=detectors)
+
+
+def _joined(outward: bytes) -> bool:
+    return len(outward) == 2 and outward[0] in b".-/_:" and outward[1:].isdigit()
