@@ -53,10 +53,10 @@ class Confinement:
 
     def __post_init__(self) -> None:
         for path in (*self.read_roots, *self.write_roots, self.cwd, *self.hidden):
-            if not path.is_absolute() or path == Path("/") or ".." in path.parts:
-                raise ValueError(
-                    f"a confinement takes absolute paths below the root folder, not {str(path)!r}"
-                )
+            if not path.is_absolute() or path == Path("/") or ".." in path.parts or "\0" in str(path):
+                raise ValueError(f"a confinement takes absolute paths below the root, not {str(path)!r}")
+        if any(not name or "=" in name or "\0" in name + value for name, value in self.env.items()):
+            raise ValueError("a confinement's variables have names without '=', and no NUL anywhere")
         if not any(self.cwd.is_relative_to(root) for root in (*self.read_roots, *self.write_roots)):
             raise ValueError(f"the working folder {str(self.cwd)!r} lies in none of the child's roots")
 
@@ -93,9 +93,7 @@ def probe() -> Reached:
     """The level this machine gives, found by starting one confined child. Asked once per process."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
-        return Reached(
-            level=Level.NONE, missing=(f"Children cannot be confined: bubblewrap is missing; {ADVICE}.",)
-        )
+        return Reached(level=Level.NONE, missing=(f"Children cannot be confined: bubblewrap is missing; {ADVICE}.",))
     trial = (bwrap, *WALLS, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev")
     try:
         os.close(os.pidfd_open(os.getpid()))  # children are killed by descriptors, which old kernels lack
@@ -112,9 +110,7 @@ def probe() -> Reached:
     if done.returncode:
         words = one_line(done.stderr)
         return Reached(level=Level.NONE, missing=(f"Children cannot be confined ({words}): {ADVICE}.",))
-    return Reached(
-        level=Level.NAMESPACES, missing=("No seccomp filter and no Landlock rules are applied yet.",)
-    )
+    return Reached(level=Level.NAMESPACES, missing=("No seccomp filter and no Landlock rules are applied yet.",))
 
 
 def require(least: Level) -> Level:

@@ -73,9 +73,7 @@ class Workspace:
         with _closing(open_beneath(self.root, relative, os.O_RDONLY)) as fd:
             content = b"".join(_chunks(fd, limit_bytes + 1))
         if len(content) > limit_bytes:
-            raise UnusableFile(
-                f"{relative!r} is larger than the {limit_bytes:,} bytes that may be read at once."
-            )
+            raise UnusableFile(f"{relative!r} is larger than the {limit_bytes:,} bytes that may be read at once.")
         return content
 
     def write(self, relative: str, data: bytes) -> None:
@@ -115,9 +113,7 @@ class Workspace:
         while pending:
             parts = pending.pop()
             if len(parts) > _DEPTH:  # going down costs the square of the depth
-                raise UnusableFile(
-                    f"The run's folder is nested deeper than {_DEPTH} folders; remove the deepest."
-                )
+                raise UnusableFile(f"The run's folder is nested deeper than {_DEPTH} folders; remove the deepest.")
             # A child may be at work in here: what goes away meanwhile is not there.
             with (
                 contextlib.suppress(FileNotFoundError, UnusableFile, OutsideWorkspace),
@@ -136,12 +132,10 @@ class Workspace:
         try:
             with _folder(self.root, parts[:-1], relative, make=True) as folder:
                 _replace(folder, parts[-1], chunks)
-        except IsADirectoryError as error:
-            raise UnusableFile(f"{relative!r} is a folder; name a file in it.") from error
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise WorkspaceFull(f"There is no room on the disk for {relative!r}; free some.") from error
-            raise
+            raise _refusal(relative, error) from error
 
     def _make_room(self, relative: str, size_bytes: int) -> None:
         try:
@@ -159,16 +153,10 @@ def parts_of(relative: str) -> tuple[str, ...]:
     """The names a path is made of, or OutsideWorkspace if it is not plainly below a folder."""
     path = PurePosixPath(relative)
     if path.is_absolute() or not path.parts or ".." in path.parts:
-        raise OutsideWorkspace(
-            f"{relative!r} is no name inside the run's folder; give a relative one without '..'."
-        )
+        raise OutsideWorkspace(f"{relative!r} is no name inside the run's folder; give a relative one without '..'.")
     if any(unicodedata.category(character) in _DECEPTIVE for character in relative):
-        raise OutsideWorkspace(
-            f"{relative!r} has control or invisible characters in it; name the file without them."
-        )
-    if len(os.fsencode(relative)) > _PATH_BYTES or any(
-        len(os.fsencode(part)) > _NAME_BYTES for part in path.parts
-    ):
+        raise OutsideWorkspace(f"{relative!r} has control or invisible characters in it; name the file without them.")
+    if len(os.fsencode(relative)) > _PATH_BYTES or any(len(os.fsencode(part)) > _NAME_BYTES for part in path.parts):
         raise OutsideWorkspace(f"{relative[:40]!r}… is too long; a name has at most {_NAME_BYTES} bytes.")
     return path.parts
 
@@ -210,9 +198,7 @@ def _folder(root: Path, parts: tuple[str, ...], relative: str, *, make: bool = F
                 deeper = os.open(part, _FOLDER, dir_fd=fd)
             except OSError as error:
                 if _is_link(part, fd):
-                    raise OutsideWorkspace(
-                        f"{relative!r} passes through a link; name the file itself."
-                    ) from error
+                    raise OutsideWorkspace(f"{relative!r} passes through a link; name the file itself.") from error
                 raise _refusal(relative, error) from error
             os.close(fd)
             fd = deeper
@@ -235,7 +221,7 @@ def _refusal(relative: str, error: OSError) -> OutsideWorkspace | UnusableFile:
         case errno.ENOENT:
             return UnusableFile(f"There is no file {relative!r}.")
         case errno.ENOTDIR | errno.EISDIR | errno.ENXIO | errno.EACCES:
-            return UnusableFile(f"{relative!r} is no plain file that can be opened.")
+            return UnusableFile(f"{relative!r} is no plain file, or lies below one; name another.")
         case _:
             raise error
 
