@@ -1,0 +1,187 @@
+"""propose → act → wait: the model proposes, the gate decides, what came back is told to the model."""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from langgraph.types import interrupt
+from pydantic import ValidationError
+
+from agent.nodes.checking import note_evidence
+from agent.nodes.planning import MOST_FAULTS, Update, accepted, ask_about_plan, held, pending_call
+from agent.nodes.restoring import restore_page
+from agent.planning import CHANGE_TOOL, PLAN_TOOL, changed_plan
+from agent.state import PendingCall, State
+from agent.work import Work, label_json, label_of
+from policies.action import ACTION, Action
+from policies.card import plan_card
+from policies.dryrun import acceptable_by_rule, preflight
+from policies.errors import PolicyError
+from policies.outcome import Done, Failed, Observation, Refused, Unknown, Waiting
+from tools.errors import ToolError
+from tools.models.messages import assistant, message, result
+from tools.models.reply import Finish, Reply, ToolCall
+
+SAME_TURNS = 3
+"""The same calls in so many turns running end the run: DashScope itself refuses such a history."""
+
+
+async def propose(work: Work, state: State) -> Update:
+    """Ask the model what to do next."""
+    reply = await work.ask_model(state, "step")
+    update: Update = {"seq": state["seq"] + 1}
+    if not isinstance(reply, Reply):
+        return update | held(reply)
+    transcript = work.transcript
+    if reply.calls:
+        calls = [pending_call(c) for c in reply.calls]
+        transcript.append(assistant(reply.text, reply.calls))
+        update |= {"calls": calls, "turn": state["turn"] + 1, "messages": len(transcript), "faults": 0}
+        same = state["same"] + 1 if _sketch(calls) == _sketch(state["calls"]) else 0
+        if same + 1 >= SAME_TURNS:
+            return update | {"trouble": f"the model asked for the same thing {SAME_TURNS} times running", "same": 0}
+        return update | {"same": same}
+    if reply.text and reply.finish is not Finish.LENGTH:
+        transcript.append(message("assistant", reply.text))
+        work.store.put_document(work.run, "summary", {"text": reply.text})
+        return update | {"messages": len(transcript), "calls": [], "checking": 1, "faults": 0}
+    if state["faults"] + 1 >= MOST_FAULTS:
+        return update | {"trouble": f"the model gave no usable answer in {MOST_FAULTS} tries", "faults": 0}
+    transcript.append(message("user", "Your last answer was empty or cut off. Go on, in smaller parts."))
+    return update | {"messages": len(transcript), "faults": state["faults"] + 1}
+
+
+async def act(work: Work, state: State) -> Update:
+    """Submit the next call of the turn. A node submits at most one request that has an effect."""
+    index = next(i for i, c in enumerate(state["calls"]) if not c["done"] and not _asked_now(work, state, c))
+    call = state["calls"][index]
+    if call["name"] == CHANGE_TOOL and call["arguments"] is not None:
+        return _change(work, state, index)
+    seq = call["seq"] if call["seq"] is not None else state["seq"]
+    try:
+        action = await _action(work, state, call, seq)
+    except (ToolError, PolicyError, ValueError) as error:
+        said = error if not isinstance(error, ValidationError) else error.errors()[0]["msg"]
+        return _tell_model(work, state, index, f"Not executed: {said}", seq=state["seq"])
+    mandate = work.mandate()
+    step = mandate.step_for(action) if mandate else None
+    outcome = await work.submit(state, action, seq=seq)
+    work.tell("outcome", action=action, outcome=outcome, step=step.n if step else None)
+    after = max(state["seq"], seq + 1)
+    match outcome:
+        case Waiting(question=id):
+            calls = [c.copy() for c in state["calls"]]
+            calls[index] |= {"seq": seq, "waits_for": id}
+            work.tell("question", question=work.store.question(id))
+            return {"calls": calls, "seq": after}
+        case Done(observation=seen):
+            if step is not None:
+                note_evidence(work, step, action, seen)
+            update = _tell_model(work, state, index, _quoted(seen), seq=after)
+            return update | {"label": label_json(label_of(state).join(seen.label))}
+        case Refused() | Failed() | Unknown():
+            return _tell_model(work, state, index, _said(outcome), seq=after)
+        case never:
+            assert_never(never)
+
+
+async def wait(work: Work, state: State) -> Update:
+    """Hold the run until a person has answered or put something right. Nothing is held meanwhile."""
+    questions = sorted({c["waits_for"] for c in state["calls"] if c["waits_for"] and not c["done"]})
+    interrupt({"questions": questions, "trouble": state.get("trouble")})
+    return {"trouble": None, "same": 0}
+
+
+def _asked_now(work: Work, state: State, call: PendingCall) -> bool:
+    """True while the call's question has no verdict yet."""
+    if call["waits_for"] is None or call["seq"] is None:
+        return False
+    question = work.store.question(call["waits_for"])
+    row = question.row(call["seq"]) if question else None
+    return question is not None and row is not None and question.verdict(row, work.clock.now()) is None
+
+
+def unanswered(work: Work, state: State) -> bool:
+    """True when every call of the turn is either done or waits for a person, and one waits."""
+    open_calls = [c for c in state["calls"] if not c["done"]]
+    return bool(open_calls) and all(_asked_now(work, state, c) for c in open_calls)
+
+
+async def _action(work: Work, state: State, call: PendingCall, seq: int) -> Action:
+    """The call's action: as recorded if it was submitted before, else made from the arguments."""
+    recorded = work.store.recorded_action(work.run, seq)
+    if recorded is not None:
+        action = ACTION.validate_python(recorded)
+    else:
+        if call["name"] == PLAN_TOOL:
+            raise ToolError("the plan is accepted already; propose further steps with change_plan")
+        asked = ToolCall(
+            id=call["id"],
+            name=call["name"],
+            arguments=call["arguments"],
+            raw="",
+            fault=call["fault"],
+            repaired=call["repaired"],
+        )
+        action = await work.catalog.action(work.run, asked)
+    if recorded is not None and action.kind.startswith("browser.") and action.kind != "browser.open":
+        await restore_page(work, state, before=seq)
+    return action
+
+
+def _change(work: Work, state: State, index: int) -> Update:
+    """A proposal of further steps: granted by rule if it only reads, else put on a card."""
+    call, mandate = state["calls"][index], work.mandate()
+    assert mandate is not None and call["arguments"] is not None, "checked by the caller"
+    try:
+        plan = changed_plan(mandate.plan, call["arguments"], work.catalog, work.parse)
+    except (ToolError, ValueError) as error:
+        return _tell_model(work, state, index, f"Not executed: {error}", seq=state["seq"])
+    if call["waits_for"] and call["seq"] is not None:
+        question = work.store.question(call["waits_for"])
+        row = question.row(call["seq"]) if question else None
+        if question is None or row is None or not question.verdict(row, work.clock.now()) or row.digest != plan.digest:
+            why = next((a.because for a in row.answers if not a.yes), "") if row else ""
+            return _tell_model(work, state, index, f"The change was not accepted. {why}".strip(), seq=state["seq"])
+        by = ", ".join(a.by for a in row.answers)
+    else:
+        checked = preflight(plan, work.policy, principal=work.principal, now=work.clock.now())
+        if not acceptable_by_rule(checked, work.policy):
+            title, lines = plan_card(plan, checked)
+            return ask_about_plan(work, state, plan, f"Change of plan: {title}", lines, index)
+        by = "rule:accept_plan"
+    work.store.set_plan(work.run, plan, mandate.hosts)
+    calls = [call, *state["calls"][:index], *state["calls"][index + 1 :]]
+    update = accepted(work, {**state, "calls": calls}, plan, by=by)  # answers the first call
+    rest = [c.copy() for c in state["calls"]]
+    rest[index] |= {"done": True}
+    return update | {"calls": rest, "turn": state["turn"]}
+
+
+def _tell_model(work: Work, state: State, index: int, text: str, *, seq: int) -> Update:
+    work.transcript.append(result(state["calls"][index]["id"], text))
+    calls = [c.copy() for c in state["calls"]]
+    calls[index] |= {"done": True}
+    return {"calls": calls, "messages": len(work.transcript), "seq": seq}
+
+
+def _quoted(seen: Observation) -> str:
+    """A result as the model reads it: marked as data, with where it came from."""
+    origins = ",".join(sorted(seen.label.origins)) or "this run"
+    code = "" if seen.exit_code is None else f" exit={seen.exit_code}"
+    return f"<result from={origins}{code}>\n{seen.text}\n</result>"
+
+
+def _said(outcome: Refused | Failed | Unknown) -> str:
+    match outcome:
+        case Refused(rules=rules, reason=reason, instead=instead):
+            also = f" Allowed instead: {instead}." if instead else ""
+            return f"REFUSED by {', '.join(rules)}: {reason}.{also} Do not try to reach the same in another way."
+        case Failed(reason=reason):
+            return f"FAILED: {reason}"
+        case Unknown(reason=reason):
+            return f"UNKNOWN: {reason}"
+
+
+def _sketch(calls: list[Any]) -> list[tuple[str, str]]:
+    return [(c["name"], repr(c["arguments"])) for c in calls]

@@ -1,0 +1,173 @@
+"""plan → preflight → accept: from the person's words to what is granted."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from importlib.resources import files
+from typing import Any
+
+from agent.planning import CHANGE_TOOL, PLAN_TOOL, hosts_in, plan_of
+from agent.state import State
+from agent.work import Work
+from policies.card import plan_card
+from policies.decision import Approvers, AskMode
+from policies.dryrun import acceptable_by_rule, preflight
+from policies.ledger import Draft
+from policies.mandate import Acceptance, Plan
+from policies.outcome import Done, Observation, Outcome, Waiting
+from policies.ports import Submission
+from policies.question import Question, Row
+from tools.errors import ToolError
+from tools.models.messages import assistant, message, result
+from tools.models.reply import Reply, ToolCall
+
+Update = dict[str, Any]
+MOST_FAULTS = 3
+"""Unusable turns in a row after which the run is held for a person."""
+
+
+async def plan(work: Work, state: State) -> Update:
+    """Have the model write the plan from the person's words alone."""
+    transcript = work.transcript
+    if len(transcript) == 0:
+        transcript.append(message("system", system_prompt()))
+        transcript.append(message("user", work.task))
+    reply = await work.ask_model(state, "plan")
+    update: Update = {"seq": state["seq"] + 1}
+    if not isinstance(reply, Reply):
+        return update | held(reply)
+    try:
+        call, made = _plan_in(reply, work)
+    except ToolError as error:
+        if state["faults"] + 1 >= MOST_FAULTS:
+            return update | {"trouble": f"the model gave no usable plan in {MOST_FAULTS} tries: {error}", "faults": 0}
+        transcript.append(
+            assistant(reply.text, reply.calls) if reply.calls else message("assistant", reply.text or "-")
+        )
+        for each in reply.calls:
+            transcript.append(result(each.id, f"not usable: {error}"))
+        if not reply.calls:
+            transcript.append(message("user", f"No plan arrived: {error}"))
+        return update | {"messages": len(transcript), "faults": state["faults"] + 1}
+    transcript.append(assistant(reply.text, (call,)))
+    work.store.set_plan(work.run, made, hosts_in(work.task))
+    pending = pending_call(call)
+    return update | {"messages": len(transcript), "faults": 0, "calls": [pending], "end": None}
+
+
+async def preflight_node(work: Work, state: State) -> Update:
+    """Judge the plan before it runs; accept it by rule, take the requester's word, or put it on a card."""
+    mandate = work.mandate()
+    assert mandate is not None, "a plan was stored before"
+    checked = preflight(mandate.plan, work.policy, principal=work.principal, now=work.clock.now())
+    work.store.put_document(work.run, "preflight", checked.model_dump(mode="json"))
+    work.tell("plan", text=mandate.plan.summary)
+    if work.dry_run:
+        return {"end": "previewed"}
+    if acceptable_by_rule(checked, work.policy):
+        return accepted(work, state, mandate.plan, by="rule:accept_plan")
+    if work.accept:
+        return accepted(work, state, mandate.plan, by=work.principal)
+    title, lines = plan_card(mandate.plan, checked)
+    return ask_about_plan(work, state, mandate.plan, title, lines)
+
+
+async def accept(work: Work, state: State) -> Update:
+    """Read the answer to the plan's card."""
+    pending = state["calls"][0]
+    seq = pending["seq"]
+    question = work.store.question(pending["waits_for"] or "")
+    mandate = work.mandate()
+    if question is None or seq is None or mandate is None or (row := question.row(seq)) is None:
+        return {"trouble": "the question about the plan is gone; start the task again", "end": "failed"}
+    verdict = question.verdict(row, work.clock.now())
+    if verdict is None:
+        return {}
+    if not verdict or row.digest != mandate.plan.digest:
+        why = next((a.because for a in row.answers if not a.yes), "") or "nobody accepted it in time"
+        return {"end": "rejected", "trouble": f"the plan was not accepted: {why}"}
+    return accepted(work, state, mandate.plan, by=", ".join(a.by for a in row.answers))
+
+
+def accepted(work: Work, state: State, plan: Plan, *, by: str) -> Update:
+    """Record that the plan is granted, and tell the model."""
+    seq = state["calls"][0]["seq"] or state["seq"]
+    now = work.clock.now()
+    acceptance = Acceptance(by=by, at=now, plan_digest=plan.digest, policy_digest=work.policy.digest)
+    entry = Draft(
+        event="plan",
+        seq=seq,
+        facts={"plan": plan.digest, "by": by, "policy": work.policy.digest, "steps": len(plan.steps)},
+        body=plan.model_dump(mode="json"),
+    )
+    outcome = Done(observation=Observation(text=f"accepted by {by}"))
+    row = Submission(run=work.run, seq=seq, digest=plan.digest, outcome=outcome)
+    work.store.commit(row, (entry,), epoch=work.epoch, now=now)
+    work.store.accept(work.run, acceptance)
+    work.transcript.append(result(state["calls"][0]["id"], "The plan is accepted. Carry it out now."))
+    return {"seq": max(state["seq"], seq + 1), "calls": [], "messages": len(work.transcript), "turn": state["turn"] + 1}
+
+
+def ask_about_plan(
+    work: Work, state: State, plan: Plan, title: str, lines: tuple[tuple[str, str], ...], index: int = 0
+) -> Update:
+    """Put a plan on a card; the call at `index` waits for the answer."""
+    now, seq = work.clock.now(), state["seq"]
+    question = Question(
+        id=f"Q{secrets.token_hex(4).upper()}",
+        run=work.run,
+        turn=state["turn"],
+        about="plan",
+        rows=(Row(seq=seq, digest=plan.digest, title=title, lines=lines),),
+        mode=AskMode.EACH,
+        approvers=Approvers(),
+        requester=work.principal,
+        policy_digest=work.policy.digest,
+        asked_at=now,
+        expires_at=now + timedelta(seconds=Approvers().within_s),
+    )
+    entry = Draft(event="asked", seq=seq, facts={"plan": plan.digest, "question": question.id})
+    row = Submission(run=work.run, seq=seq, digest=plan.digest, outcome=Waiting(question=question.id))
+    work.store.commit(row, (entry,), epoch=work.epoch, question=question, now=now)
+    calls = [c.copy() for c in state["calls"]]
+    calls[index] |= {"seq": seq, "waits_for": question.id}
+    work.tell("question", question=question)
+    return {"seq": seq + 1, "calls": calls}
+
+
+def held(outcome: Outcome) -> Update:
+    """Why the model did not answer, for a person."""
+    reason = getattr(outcome, "reason", "the policy asks a person about every model call; allow model.call instead")
+    return {"trouble": reason}
+
+
+def pending_call(call: ToolCall) -> dict[str, Any]:
+    """A call as the state keeps it."""
+    return {
+        "id": call.id,
+        "name": call.name,
+        "arguments": call.arguments,
+        "fault": call.fault,
+        "repaired": call.repaired,
+        "seq": None,
+        "done": False,
+        "waits_for": None,
+    }
+
+
+def system_prompt() -> str:
+    """The one system prompt of every run; it never holds anything of a task."""
+    return files("agent.prompts").joinpath("system.txt").read_text(encoding="utf-8").strip()
+
+
+def _plan_in(reply: Reply, work: Work) -> tuple[ToolCall, Plan]:
+    if len(reply.calls) != 1 or reply.calls[0].name != PLAN_TOOL:
+        raise ToolError(f"the first turn must be one call of {PLAN_TOOL} and nothing else ({CHANGE_TOOL} comes later)")
+    call = reply.calls[0]
+    if call.arguments is None:
+        raise ToolError(call.fault or "its arguments are not usable JSON; send the whole call again")
+    try:
+        return call, plan_of(call.arguments, work.catalog, work.parse)
+    except ValueError as error:
+        raise ToolError(str(error)) from None

@@ -1,0 +1,119 @@
+"""Settings: flags over environment over `settings.toml` over defaults, frozen once read.
+
+`REMIT_HOME` holds everything of one person: settings, policy, inventory, tools, store, runs. Its default is
+the XDG data directory. Secrets are never settings: they are named here and kept in the keyring.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agent.errors import BadSettings
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSettings(BaseModel):
+    """The model endpoint: any OpenAI-compatible server, by base URL, model and the name of its key."""
+
+    model_config = _FROZEN
+
+    name: str = "main"
+    base_url: str = ""
+    model: str = ""
+    key: str = "model-key"
+    """Name of the API key in the keyring."""
+    price_in: Decimal | None = None
+    """Per million tokens, in `currency`; absent means unknown, not free."""
+    price_out: Decimal | None = None
+    currency: str = "CNY"
+    context_tokens: Annotated[int, Field(ge=2_000)] = 131_072
+    max_reply_tokens: Annotated[int, Field(ge=256)] = 8_192
+    thinking: bool = False
+
+
+class Settings(BaseModel):
+    """Everything a process of Remit needs to know before it starts."""
+
+    model_config = _FROZEN
+
+    home: Path
+    store: str = ""
+    """Database URL; empty means the file `store.sqlite3` in the home."""
+    policy: Path | None = None
+    """None means `policy.yaml` in the home."""
+    model: ModelSettings = ModelSettings()
+    language: Literal["en", "zh"] = "en"
+    browser: Path | None = None
+    hosts: dict[str, str] = Field(default_factory=dict)
+    """Host name to `127.0.0.1:port`: loopback only, for practice and tests."""
+    approvers: tuple[str, ...] = ()
+    """Further names that may answer questions here; accepted in practice homes only."""
+    practice: bool = False
+
+    @property
+    def principal(self) -> str:
+        """Who asks: the operating system's name for this person."""
+        return getpass.getuser()
+
+    @property
+    def store_url(self) -> str:
+        return self.store or f"sqlite:///{self.home / 'store.sqlite3'}"
+
+    @property
+    def policy_path(self) -> Path:
+        return self.policy or self.home / "policy.yaml"
+
+
+def default_home(environment: Mapping[str, str] = os.environ) -> Path:
+    """`REMIT_HOME`, else `remit` in the XDG data directory."""
+    if home := environment.get("REMIT_HOME"):
+        return Path(home).absolute()
+    base = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "remit"
+
+
+def load_settings(*, policy: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force; BadSettings names the file and the field that is wrong."""
+    home = default_home(environment)
+    path = home / "settings.toml"
+    try:
+        stored = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSettings(f"{path}: {error}; correct the file or move it away") from None
+    model = dict(stored.pop("model", {}))
+    for field in ("base_url", "model", "key"):
+        if value := environment.get(f"REMIT_MODEL_{field.upper()}" if field != "model" else "REMIT_MODEL"):
+            model[field] = value
+    language = environment.get("REMIT_LANGUAGE") or stored.pop("language", None) or _language_of(environment)
+    given = {"policy": policy or environment.get("REMIT_POLICY"), "store": environment.get("REMIT_STORE")}
+    stored.update({k: v for k, v in given.items() if v})
+    try:
+        settings = Settings(**{**stored, "home": home, "model": model, "language": language})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(p) for p in first["loc"])
+        raise BadSettings(f"{path}: {field}: {first['msg'].lower()}; correct this setting") from None
+    _check_hosts(settings, path)
+    return settings
+
+
+def _check_hosts(settings: Settings, path: Path) -> None:
+    for name, address in settings.hosts.items():
+        if not address.startswith("127.0.0.1:") or not address.rpartition(":")[2].isdigit():
+            raise BadSettings(f"{path}: hosts.{name}: {address!r} is not 127.0.0.1:port; names map to loopback only")
+    if settings.approvers and not settings.practice:
+        raise BadSettings(f"{path}: approvers: only a practice home takes further names; remove the setting")
+
+
+def _language_of(environment: Mapping[str, str]) -> str:
+    spoken = environment.get("LC_ALL") or environment.get("LC_MESSAGES") or environment.get("LANG") or ""
+    return "zh" if spoken.lower().startswith("zh") else "en"

@@ -1,0 +1,147 @@
+"""What the nodes of one advancing run work with: its records, its gate, its conversation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from agent.events import Event, Watcher, nobody
+from agent.state import State
+from agent.store.store import Store
+from agent.transcript import Transcript
+from policies.action import Action, ModelCall
+from policies.gate import Gate
+from policies.labels import TOP, Label
+from policies.mandate import Mandate
+from policies.outcome import Done, Outcome
+from policies.ports import Clock, Redaction
+from policies.request import Request
+from policies.rules import Policy
+from tools.browser.executor import BrowserExecutor
+from tools.catalog import Catalog, Parser
+from tools.models.endpoint import ChatCall, EndpointFacts
+from tools.models.executor import cost_micros
+from tools.models.reply import Reply, Usage
+
+
+@dataclass(kw_only=True)
+class Work:
+    """One advance of one run. Nodes read the state, use this, and return what changes in the state."""
+
+    run: str
+    epoch: int
+    principal: str
+    task: str
+    """The person's words with protected values as handles."""
+    started_at: datetime
+    attended: bool
+    accept: bool
+    """The requester accepted the plan beforehand."""
+    dry_run: bool
+    store: Store
+    gate: Gate
+    policy: Policy
+    redaction: Redaction
+    catalog: Catalog
+    transcript: Transcript
+    pages: BrowserExecutor | None
+    endpoint: EndpointFacts
+    thinking: bool
+    parse: Parser
+    tools: bytes
+    """The tools of every model call of this run, always the same bytes."""
+    clock: Clock
+    watch: Watcher = nobody
+    prompts: dict[str, ChatCall] = field(default_factory=dict)
+    tokens: int = 0
+
+    def mandate(self) -> Mandate | None:
+        """What is granted now."""
+        return self.store.mandate(self.run)
+
+    def request(self, state: State, action: Action, *, seq: int, leaving: Sequence[str] = ()) -> Request:
+        """The question to the policy about this action."""
+        return Request(
+            run=self.run,
+            seq=seq,
+            epoch=self.epoch,
+            action=action,
+            principal=self.principal,
+            mandate=self.mandate(),
+            now=self.clock.now(),
+            context=label_of(state),
+            attended=self.attended,
+            turn=state["turn"],
+            started_at=self.started_at,
+            leaving=tuple(leaving),
+        )
+
+    async def submit(self, state: State, action: Action, *, seq: int) -> Outcome:
+        """What came of the action; watchers see it begin and end."""
+        self.tell("started", action=action)
+        return await self.gate.submit(self.request(state, action, seq=seq))
+
+    async def ask_model(self, state: State, purpose: str) -> Reply | Outcome:
+        """The model's next turn, or the outcome that kept it from answering. Uses submission `state["seq"]`."""
+        facts, transcript = self.endpoint, self.transcript
+        digest = hashlib.sha256(self.tools + transcript.digest.encode()).hexdigest()
+        reserve = facts.max_reply_tokens * (2 if self.thinking else 1)
+        prompt_tokens = int((transcript.tokens + len(self.tools) / 3.6) * 1.1) + 16
+        worst = Usage(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=reserve,
+            reasoning_tokens=0,
+            cached_tokens=0,
+            estimated=True,
+        )
+        action = ModelCall.model_validate(
+            {
+                "endpoint": facts.name,
+                "model": facts.model,
+                "purpose": purpose,
+                "prompt_digest": digest,
+                "prompt_tokens": prompt_tokens,
+                "max_reply_tokens": reserve,
+                "worst_micros": cost_micros(facts, worst),
+            }
+        )
+        self.prompts = {
+            digest: ChatCall(
+                messages=transcript.fragments,
+                tools=self.tools,
+                max_reply_tokens=facts.max_reply_tokens,
+                thinking=self.thinking,
+            )
+        }
+        self.tell("thinking")
+        request = self.request(state, action, seq=state["seq"], leaving=transcript.unchecked())
+        outcome = await self.gate.submit(request)
+        if not isinstance(outcome, Done):
+            return outcome
+        transcript.checked()
+        reply = Reply.from_json(json.dumps(outcome.observation.data))
+        self.tokens = self.store.add_usage(self.run, reply.usage.prompt_tokens + reply.usage.completion_tokens)
+        return reply
+
+    def tell(self, kind: str, **what: object) -> None:
+        """Let the watcher know."""
+        self.watch(Event(kind=kind, tokens=self.tokens, **what))  # type: ignore[arg-type]
+
+
+def label_of(state: State) -> Label:
+    """The label of everything the model has seen."""
+    return Label.model_validate(state["label"]) if state["label"] else TOP
+
+
+def label_json(label: Label) -> dict[str, JsonValue]:
+    """A label as the state keeps it, the same for equal labels."""
+    return {
+        "integrity": int(label.integrity),
+        "readers": None if label.readers is None else sorted(label.readers),
+        "origins": sorted(label.origins),
+    }

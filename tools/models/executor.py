@@ -1,0 +1,78 @@
+"""The executor of model calls: a prompt goes out only with a permit, its key opened here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import ROUND_UP, Decimal
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from policies.action import ModelCall
+from policies.errors import ActionFailed
+from policies.labels import TOP
+from policies.permit import Permit
+from policies.ports import Raw
+from tools.errors import EndpointError
+from tools.models.endpoint import ChatCall, Endpoint, EndpointFacts
+from tools.models.reply import Usage
+
+DEADLINE_S = 600.0
+"""Longest one call may take, retries included; DashScope itself cuts calls at 300 s."""
+
+
+class Secrets(Protocol):
+    """Opens secrets for executors."""
+
+    def open(self, name: str, *, sink: str) -> str:
+        """The value, if its record allows this sink; else ActionFailed."""
+
+
+class ModelExecutor:
+    """Sends the prompt that `prompts` knows by its digest; the reply is in `Raw.data`."""
+
+    kinds = frozenset({"model.call"})
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        prompts: Callable[[str], ChatCall],
+        secrets: Secrets,
+        on_delta: Callable[[int], None] | None = None,
+    ) -> None:
+        self._endpoint, self._prompts, self._secrets, self._on_delta = endpoint, prompts, secrets, on_delta
+
+    async def execute(self, permit: Permit) -> Raw:
+        """One turn of the model. Raises ActionFailed with the endpoint's trouble in one sentence."""
+        action = permit.redeem(ModelCall)
+        facts = self._endpoint.facts
+        if (action.endpoint, action.model) != (facts.name, facts.model):
+            raise ActionFailed(f"endpoint {action.endpoint!r} is not configured", may_have_acted=False)
+        host = urlsplit(facts.base_url).hostname or ""
+        key = self._secrets.open(facts.key_name, sink=host)
+        try:
+            reply = await self._endpoint.chat(
+                key, self._prompts(action.prompt_digest), deadline_s=DEADLINE_S, on_delta=self._on_delta
+            )
+        except EndpointError as error:
+            raise ActionFailed(str(error), may_have_acted=error.spent is not None) from None
+        return Raw(
+            text="",
+            data=json.loads(reply.to_json()),
+            label=TOP,
+            tokens=reply.usage.prompt_tokens + reply.usage.completion_tokens,
+            micros=cost_micros(facts, reply.usage),
+        )
+
+    async def probe(self, permit: Permit) -> Raw | None:
+        """Asking a model again is safe, so a probe just asks."""
+        return await self.execute(permit)
+
+
+def cost_micros(facts: EndpointFacts, usage: Usage) -> int | None:
+    """What these tokens cost, in millionths of the currency, rounded up; None when the price is not known."""
+    if facts.price_in is None or facts.price_out is None:
+        return None
+    # prices are per million tokens, so price × tokens already is in millionths
+    cost = facts.price_in * Decimal(usage.prompt_tokens) + facts.price_out * Decimal(usage.completion_tokens)
+    return int(cost.to_integral_value(rounding=ROUND_UP))
