@@ -3,6 +3,10 @@
 ToolsError
 ├── ToolError                 the model can correct its call
 └── OperatorError             a person must change something
+    ├── KeyringUnusable       the keyring or its key cannot be used
+    ├── BadSecret             a secret that cannot be kept or is not there
+    ├── BadInventory          servers.yaml is wrong
+    ├── BrowserMissing        no Chromium to drive, or none that starts
     └── EndpointError         the model endpoint
         ├── EndpointAway      refused, no such name, no TLS, silent
         ├── EndpointRefused   key, right, debt, unknown model or parameter: no retry helps
@@ -65,3 +69,28 @@ class PromptTooLong(EndpointError):
 
 class PromptRejected(EndpointError):
     """Content inspection refused the conversation, and will until the text has left it."""
+
+
+# --- the browser ------------------------------------------------------------------------------------------
+
+
+class BrowserMissing(OperatorError):
+    """There is no browser that can be driven; the message says how to get one."""
+
+
+# --- secrets --------------------------------------------------------------------------------------------
+
+
+class KeyringUnusable(OperatorError):
+    """The keyring, or the key of our own one, cannot be used."""
+
+
+class BadSecret(OperatorError):
+    """A secret that cannot be kept, or that is not there."""
+
+
+# --- servers --------------------------------------------------------------------------------------------
+
+
+class BadInventory(OperatorError):
+    """`servers.yaml` is wrong; the message names file and place."""
