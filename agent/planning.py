@@ -129,7 +129,7 @@ def _step(n: int, words: StepWords, catalog: Catalog, parse: Parser) -> PlannedS
             url=words.url,
             path=words.path,
             server=words.server,
-            pipelines=parse(words.command) if words.command else None,
+            pipelines=parse(words.command, glob=None) if words.command else None,
             fields=words.fields,
             tool=words.tool if own else None,
             arguments=words.arguments if own else None,
@@ -162,4 +162,4 @@ def _expect(words: ExpectWords, parse: Parser) -> Postcondition:
         case "command":
             if not words.command or not words.text:
                 raise ToolError("expect with check=command needs command and text")
-            return CommandSays(server=words.server, pipelines=parse(words.command), text=words.text)
+            return CommandSays(server=words.server, pipelines=parse(words.command, glob=None), text=words.text)

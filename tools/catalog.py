@@ -175,7 +175,15 @@ class ServerWriteFile(_Arguments):
     text: str
 
 
-Parser = Callable[[str], Pipelines]
+Glob = Callable[[str], Sequence[str]]
+
+
+class Parser(Protocol):
+    """Command text to pipelines; patterns are expanded by `glob`, and refused without one."""
+
+    def __call__(self, text: str, *, glob: Glob | None) -> Pipelines:
+        """The pipelines; ToolError for the model."""
+
 
 _TOOLS: dict[str, type[_Arguments]] = {
     "open_page": OpenPage,
@@ -219,17 +227,15 @@ KIND_OF = {
 class Catalog:
     """The tools of one run."""
 
-    def __init__(self, parse: Parser, pages: Pages | None, own: OwnToolset | None) -> None:
-        self._parse, self._pages, self._own = parse, pages, own
+    def __init__(self, parse: Parser, glob: Glob | None, pages: Pages | None, own: OwnToolset | None) -> None:
+        self._parse, self._glob, self._pages, self._own = parse, glob, pages, own
         self.own_names = tuple(str(s["name"]) for s in own.schemas()) if own else ()
 
     def schemas(self) -> list[JsonValue]:
         """The function tools for a model request, always in the same order."""
         own = self._own.schemas() if self._own else ()
-        return [
-            *(function(name, model.__doc__ or "", schema_of(model)) for name, model in _TOOLS.items()),
-            *({"type": "function", "function": dict(s)} for s in own),
-        ]
+        listed = [function(name, model.__doc__ or "", schema_of(model)) for name, model in _TOOLS.items()]
+        return [*listed, *({"type": "function", "function": dict(s)} for s in own)]
 
     async def action(self, run: str, call: ModelToolCall) -> Action:
         """The action that a call stands for; ToolError or ValueError with a sentence for the model."""
@@ -259,9 +265,9 @@ class Catalog:
             case WriteTable(path=path, sheets=sheets):
                 return TableWrite(path=path, sheets=tuple(Sheet.model_validate(s.model_dump()) for s in sheets))
             case RunCommand(command=command):
-                return ShellRun(pipelines=self._parse(command))
+                return ShellRun(pipelines=self._parse(command, glob=self._glob))
             case ServerCommand(server=server, command=command):
-                return ServerRun(server=server, pipelines=self._parse(command))
+                return ServerRun(server=server, pipelines=self._parse(command, glob=None))
             case ServerReadFile(server=server, path=path):
                 return ServerRead(server=server, path=path)
             case ServerWriteFile(server=server, path=path, text=text):

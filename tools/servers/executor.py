@@ -68,7 +68,7 @@ class ServerExecutor:
         action = permit.redeem(ServerRun)
         commands = [c for pipeline in action.pipelines for c in pipeline]
         if any(c.stdin or c.stdout for c in commands):
-            raise ActionFailed("redirections are not available on servers; use server_write_file", may_have_acted=False)
+            raise ActionFailed("servers take no redirections; use server_write_file", may_have_acted=False)
         opened = tuple(
             tuple(Command(argv=tuple(permit.opened(a) for a in c.argv)) for c in pipeline)
             for pipeline in action.pipelines
@@ -130,7 +130,7 @@ class ServerExecutor:
             return Path(server.key_file or "").read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError):
             raise ActionFailed(
-                f"the key file of server {name!r} cannot be read; correct key_file in servers.yaml",
+                f"the key file of server {name!r} cannot be read; correct servers.yaml",
                 may_have_acted=False,
             ) from None
 
