@@ -1,0 +1,68 @@
+"""The store: one database with everything that is true about runs."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from agent.store import tables
+from agent.store.database import Database
+from agent.store.handles import RunHandles
+from agent.store.ledger import Ledger
+from agent.store.mandates import Mandates
+from agent.store.questions import Questions
+from agent.store.records import SubmissionRecords
+from agent.store.runs import Runs
+from agent.store.seal import Keys
+from agent.store.transcript import Documents, Messages
+from policies.ports import Clock
+
+_CANARY = select(tables.canary.c.canary_sealed)
+_PLANT = insert(tables.canary).on_conflict_do_nothing()
+
+
+class Store:
+    """An open store, with one part per noun. Synchronous, for the thread that opened it.
+
+    All parts raise RecordsUnavailable when the database refuses, StoreUnreadable when a value cannot be
+    opened, and NoSuchRun for an unknown run.
+    """
+
+    def __init__(self, database: Database, keys: Keys, clock: Clock) -> None:
+        self._db = database
+        self.runs = Runs(database, keys, clock)
+        self.ledger = Ledger(database, keys, self.runs)
+        self.questions = Questions(database, self.runs, self.ledger)
+        self.documents = Documents(database, self.runs)
+        self.messages = Messages(database, self.runs)
+        self.mandates = Mandates(database, self.runs, self.documents)
+        self.records = SubmissionRecords(database, self.runs, self.ledger, self.questions, self.mandates)
+
+    @classmethod
+    def open(cls, url: str, keys: Keys, clock: Clock) -> Store:
+        """The store at `url`, made or migrated when needed.
+
+        Raises BadSettings for the URL, StoreLocked, StoreUnreadable for a wrong key or a newer format, and
+        RecordsUnavailable when the database cannot be opened for writing.
+        """
+        database = Database(url)
+        try:
+            # A value whose only use is to show, before anything is written, that we hold the right key.
+            row = database.one(_CANARY)
+            if row is None:
+                with database.writing():
+                    database.do(_PLANT, id=1, canary_sealed=keys.wrap(b"remit", "canary"))
+                row = database.one(_CANARY) or (b"",)
+            keys.unwrap(row[0], "canary")
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, keys, clock)
+
+    def handles(self, run: str) -> RunHandles:
+        """The run's vault of handles."""
+        return RunHandles(self._db, self.runs, run)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._db.close()
