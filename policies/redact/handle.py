@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
 from typing import NewType
@@ -18,6 +17,7 @@ ESCAPED_OPENING = "(U+27E6)"
 """What a foreign `⟦` becomes. Plain words, because an escape such as `\\u27e6` or `&#10214;` would turn into a
 real bracket again as soon as somebody decodes the text."""
 
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _VALUE_CHARACTERS = 7
 
 
@@ -58,4 +58,4 @@ def escape_lookalikes(text: str) -> str:
 
 def _code(run_key: bytes, *parts: str) -> str:
     message = "\x00".join(parts).encode("utf-8", "surrogatepass")
-    return base64.b32encode(hmac.digest(run_key, message, "sha256")[:10]).decode("ascii").lower()
+    return "".join(_BASE32[byte % 32] for byte in hmac.digest(run_key, message, "sha256")[:10])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import AnyStr
+from itertools import product
 from urllib.parse import quote
 
 from policies.errors import SecretTooShort
@@ -26,7 +25,7 @@ class Secrets:
         self._needles: dict[bytes, tuple[str, str]] = {}
         self._base64: set[bytes] = set()
         self._wide: dict[str, str] = {}
-        self._gate: Pattern | None = None
+        self._patterns: tuple[Pattern | None, Pattern | None] | None = None
         for value in values:
             self.add(value)
 
@@ -38,29 +37,42 @@ class Secrets:
         encoded = {*_shifted(data, base64.b64encode), *_shifted(data, base64.urlsafe_b64encode)}
         plain = {data.hex().encode(), data.hex().upper().encode()}
         if value.isascii():  # its URL, JSON and HTML spellings are found in the decoded layers
-            plain.add(data.translate(None, BLANKS))
+            plain.add(data)
         else:  # folding loses the characters, so these spellings are looked for themselves
-            escaped = quote(data, safe="").encode()
-            plain |= {escaped, escaped.lower(), json.dumps(value)[1:-1].encode()}
+            spelled = [quote(data, safe=""), quote(data, safe="").lower()]
+            for form, every in product(("04x", "04X"), (False, True)):
+                spelled.append("".join(f"\\u{ord(c):{form}}" if every or not c.isascii() else c for c in value))
+            plain.update(each.encode() for each in spelled)
             self._wide.setdefault(value, type_)
         self._base64 |= encoded
         for needle in encoded | plain:
-            self._needles.setdefault(needle, (type_, value))
-        self._gate = None
+            self._needles.setdefault(needle.translate(None, BLANKS), (type_, value))
+        self._patterns = None
 
     def find(self, layer: Folded, text: str) -> Iterator[tuple[str, str, int, int]]:
         """Type, value and span in the original text of every occurrence in one layer of it, and in `text`."""
         for wide, type_ in self._wide.items():
-            yield from ((type_, wide, start, start + len(wide)) for start in _occurrences(text, wide))
-        if self._gate is None:
-            self._gate = any_of(self._needles)
-        if not self._needles or self._gate.search(layer.data.translate(None, BLANKS)) is None:
-            return
-        for source, shortest in ((layer, 0), (layer.squeezed(), _SPLIT_FROM)):
-            for needle, (type_, value) in self._needles.items():
-                if len(needle) >= shortest:
-                    for start in _occurrences(source.data, needle):
-                        yield type_, value, *source.span(*self._with_edges(source.data, needle, start))
+            at = text.find(wide)
+            while at >= 0:
+                yield type_, wide, at, at + len(wide)
+                at = text.find(wide, at + len(wide))
+        short, long = self._patterns = self._patterns or self._compiled()
+        yield from self._matches(layer, short)
+        if long is not None and long.search(layer.data.translate(None, BLANKS)) is not None:
+            yield from self._matches(layer.squeezed(), long)
+
+    def _matches(self, layer: Folded, pattern: Pattern | None) -> Iterator[tuple[str, str, int, int]]:
+        position = 0
+        while pattern is not None and (match := pattern.search(layer.data, position)) is not None:
+            start, end = match.span()
+            needle = layer.data[start:end]
+            yield *self._needles[needle], *layer.span(*self._with_edges(layer.data, needle, start))
+            position = start + 1
+
+    def _compiled(self) -> tuple[Pattern | None, Pattern | None]:
+        """Short needles, for where they stand in one piece, and long ones, for where blanks may split them."""
+        short = {needle for needle in self._needles if len(needle) < _SPLIT_FROM}
+        return any_of(short), any_of(self._needles.keys() - short)
 
     def _with_edges(self, data: bytes, needle: bytes, start: int) -> tuple[int, int]:
         """The span with the one base64 character on each side that holds the rest of the outer bytes."""
@@ -75,10 +87,3 @@ def _shifted(data: bytes, encode: Callable[[bytes], bytes]) -> Iterator[bytes]:
     """The base64 characters that depend on nothing but `data`, at each of the three places it can start."""
     for shift in range(3):
         yield encode(bytes(shift) + data)[-(-shift * 8 // 6) : (shift + len(data)) * 8 // 6]
-
-
-def _occurrences(text: AnyStr, needle: AnyStr) -> Iterator[int]:
-    at = text.find(needle)
-    while at >= 0:
-        yield at
-        at = text.find(needle, at + len(needle))

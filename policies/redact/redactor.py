@@ -27,6 +27,7 @@ from policies.redact.vault import HandleVault
 _Edit = tuple[int, int, bytes]
 _ROUNDS = 4
 _LEARN_FROM = 8  # characters; a shorter password met once in a file may be an ordinary word elsewhere
+_LEARN_AT_MOST = 500  # values; enough for a run, and a file of nothing but passwords must not make it slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class Redactor:
         self._vault = vault
         self._secrets = secrets
         self._learned = Secrets()
+        self._heard: set[str] = set()
         self._identities: set[str] = set()
         for handle, value in vault.values():
             self._identities.add(identity(handle))
@@ -171,7 +173,9 @@ class Redactor:
         return identity(handle_for(self._run_key, span.type, span.value, "")) in self._identities
 
     def _learn(self, type_: str, value: str) -> None:
-        if type_ in LEARNED_TYPES and len(value.strip()) >= _LEARN_FROM and not value.isalpha():
+        known = value in self._heard or len(self._heard) == _LEARN_AT_MOST
+        if type_ in LEARNED_TYPES and not known and len(value.strip()) >= _LEARN_FROM and not value.isalpha():
+            self._heard.add(value)
             self._learned.add(value, type_)
 
 

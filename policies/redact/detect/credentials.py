@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.redact.detect.detector import NOTHING, WORD, Detector, by_needles, linear
+from policies.redact.detect.detector import WORD, Detector, by_needles, linear
 from policies.redact.folded import marked
 
 # Type, pattern, needles. A fixed prefix and enough random characters, a digit among them.
@@ -35,7 +35,7 @@ _WORDS = frozenset(
     b"bearer basic digest invalid expired missing incorrect wrong".split()
 )
 # A reference to a value is not a value: shell and template variables, calls, tags.
-_REFERENCES = tuple(rb"$ {{ {% %( < ( [ os. env. process.env secret:// vault:".split())
+_REFERENCES = tuple(rb"$ {{ {% %( < ( [ // os. env. process.env secret:// vault:".split())
 
 
 def _has_digit(value: bytes) -> bool:
@@ -61,10 +61,6 @@ def _is_assigned_value(value: bytes) -> bool:
     return _is_bare_value(value) or (_is_value(value) and value.isalpha())
 
 
-def _is_bearer(value: bytes) -> bool:
-    return _has_digit(value) or len(value) >= 24
-
-
 _KEY = (
     rb"(?i:pass(?:word|wd|phrase|code)|pwd|secret|token|(?:api|secret|access|account|private|signing)[_-]?key"
     rb"|access[_-]?key[_-]?(?:id|secret)|credentials?|%b)" % b"|".join(map(marked, ("密码", "口令", "密钥")))
@@ -87,7 +83,7 @@ _NAMED = (
         "bearer_token",
         rb"(?i)(?:bearer|authorization\"?[:=] ?\"?(?:basic|token))[ \t]+([\w.~+/=-]{8,})",
         "bearer authorization",
-        _is_bearer,
+        lambda value: _has_digit(value) or len(value) >= 24,
     ),
     ("password", _KEY + rb"[\"']?\]?\s{0,3}" + _SIGN + rb"\s{0,3}" + _QUOTED, _KEY_NEEDLES, _is_value),
     ("password", _KEY + b"=(" + _BARE + b")", _KEY_NEEDLES, _is_assigned_value),
@@ -102,19 +98,13 @@ _PRIVATE_KEY = (
 )
 
 
-def _needles(words: str) -> tuple[bytes, ...]:
-    return tuple(map(marked, words.split()))
+_KEYS = [Detector(type="private_key", pattern=linear(_PRIVATE_KEY), needles=(b"private key",))]
+for _type, _pattern, _words in _TOKENS:
+    _needles = marked(_words).split()
+    _KEYS.append(Detector(type=_type, pattern=linear(_pattern), needles=_needles, check=_has_digit, before=WORD))
+for _type, _pattern, _words, _check in _NAMED:
+    _needles = marked(_words).split()
+    _KEYS.append(Detector(type=_type, pattern=linear(_pattern), needles=_needles, check=_check, learn=True))
 
-
-CREDENTIALS = by_needles(
-    Detector(type="private_key", pattern=linear(_PRIVATE_KEY), needles=(b"private key",), before=NOTHING),
-    *(
-        Detector(type=type_, pattern=linear(pattern), needles=_needles(words), check=_has_digit, before=WORD)
-        for type_, pattern, words in _TOKENS
-    ),
-    *(
-        Detector(type=type_, pattern=linear(pattern), needles=_needles(words), check=check, before=NOTHING, learn=True)
-        for type_, pattern, words, check in _NAMED
-    ),
-)
+CREDENTIALS = by_needles(*_KEYS)
 """Every credential form; the more exact come first and win over the general ones on the same span."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import re2  # type: ignore[import-untyped]
 
@@ -14,19 +15,8 @@ WORD = ALNUM | frozenset(b"_-")
 NOTHING: frozenset[int] = frozenset()
 
 
-class Match(Protocol):
-    """The part of an RE2 match that is used."""
-
-    def span(self, group: int = 0) -> tuple[int, int]: ...
-
-
-class Pattern(Protocol):
-    """The part of a compiled RE2 pattern that is used; takes time linear in the data."""
-
-    @property
-    def groups(self) -> int: ...
-
-    def search(self, data: bytes, pos: int = 0) -> Match | None: ...
+Pattern = re.Pattern[bytes]
+"""An RE2 pattern under the type of the standard library's, whose `search` and `groups` it shares: RE2 has no types."""
 
 
 def linear(pattern: bytes) -> Pattern:
@@ -38,9 +28,10 @@ def linear(pattern: bytes) -> Pattern:
     return cast(Pattern, re2.compile(pattern, options=options))
 
 
-def any_of(needles: Iterable[bytes], flags: bytes = b"") -> Pattern:
-    """A pattern for any of the literal needles; with none it matches everything."""
-    return linear(flags + b"|".join(re2.escape(needle) for needle in sorted(needles)))
+def any_of(needles: Iterable[bytes], flags: bytes = b"") -> Pattern | None:
+    """A pattern for the literal needles, the longest first where several begin; None when there are none."""
+    words = [re2.escape(needle) for needle in sorted(needles, key=len, reverse=True)]
+    return linear(flags + b"|".join(words)) if words else None
 
 
 def _always(_value: bytes) -> bool:
@@ -55,11 +46,11 @@ class Detector:
     """The type that handles of it carry."""
     pattern: Pattern
     """If it has groups, the first that took part is the value, and the rest only context."""
-    needles: tuple[bytes, ...] = ()
+    needles: Sequence[bytes] = ()
     """Lower-case; where none of them occurs, the pattern cannot match. None given: not known."""
     check: Callable[[bytes], bool] = _always
     """Whether the value found is one: a checksum, a date, not a placeholder."""
-    before: frozenset[int] = ALNUM
+    before: frozenset[int] = NOTHING
     """Bytes that may not stand directly before the match."""
     number: bool = False
     """Refused when a letter or digit follows, or `.`, `-`, `/`, `_` or `:` joins it to a digit: it is part of
@@ -95,12 +86,12 @@ class Detector:
 class Family:
     """Detectors that share a gate: a pattern without which none of them can match."""
 
-    gate: Pattern
+    gate: Pattern | None
     detectors: tuple[Detector, ...]
 
     def find(self, data: bytes) -> Iterator[tuple[Detector, int, int]]:
         """All values of the family; one cheap pass when there are none."""
-        if self.gate.search(data) is None:
+        if self.gate is None or self.gate.search(data) is None:
             return
         lowered = data.lower()
         for detector in self.detectors:

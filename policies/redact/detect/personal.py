@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 
-from policies.redact.detect.detector import NOTHING, Detector, Family, by_needles, linear
+from policies.redact.detect.detector import ALNUM, Detector, Family, by_needles, linear
 
 
 def normal(type_: str, value: bytes) -> str:
@@ -33,7 +34,7 @@ def _is_resident_id(value: bytes) -> bool:
     except ValueError:
         return False
     total = sum(int(digit) * 2 ** (17 - place) for place, digit in enumerate(number[:17]))
-    placed = _PROVINCE.search(value) is not None and 1900 <= born.year <= 2099
+    placed = _PROVINCE.search(value) is not None and 1800 <= born.year <= 2099
     return placed and number[17] == "10X98765432"[total % 11]
 
 
@@ -55,7 +56,7 @@ def _is_card(value: bytes) -> bool:
 # ITU-T E.164 country codes in use.
 _COUNTRY = linear(
     rb"^(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
-    rb"|(?:2[1-689]|3[578]|42|50|59|6[789]|8[0578]|9[679])\d)"
+    rb"|(?:2[1-689]|3[578]|42|50|59|6[789]|8[0578]|9[67])\d|99[2-68])"
 )
 _DATE = linear(rb"^\+?(?:19|20)\d\d-[01]\d-[0-3]\d")
 
@@ -64,14 +65,12 @@ def _is_international(value: bytes) -> bool:
     return _COUNTRY.search(_digits(value).encode()) is not None and _DATE.search(value) is None
 
 
-def _is_landline(value: bytes) -> bool:
-    return value[:1] in b"(0+" and len(_digits(value)) >= 10
-
-
-# Never refused once it matches: a long refused local part would be tried again at every dot.
+# Never refused once it matches: a long refused local part would be tried again at every dot. The first label of the
+# domain is therefore written so that `icon@2x.png` does not match.
+_LABEL = rb"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\."
 _EMAIL = (
-    rb"[A-Za-z0-9_](?:[A-Za-z0-9._+'-]*[A-Za-z0-9_+-])?@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+"
-    rb"(?:[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,40})"
+    rb"[A-Za-z0-9_](?:[A-Za-z0-9._+'-]*[A-Za-z0-9_+-])?@(?:[A-Za-z][A-Za-z0-9-]*\.|\d\.|\d[^xX\W_][A-Za-z0-9-]*\."
+    rb"|\d[xX-][A-Za-z0-9-]+\.)(?:" + _LABEL + rb")*(?:[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,40})"
 )
 _RESIDENT_ID = rb"\d{17}[\dXx]|\d{6}[ -]\d{8}[ -]\d{3}[\dXx]"
 _CARD = (
@@ -85,14 +84,19 @@ _MOBILE = (
 _LANDLINE = rb"(?:(?:\+|00)86[ -]?)?\(?(?:0?10|0?2\d|0[3-9]\d{2})\)?[ -]?[2-8](?:\d{6,7}|\d{2,3}[ -]\d{4})(?:-\d{1,5})?"
 _INTERNATIONAL = rb"\+[1-9](?:[ .()-]{0,2}\d){7,14}"
 
-EMAIL = by_needles(Detector(type="email", pattern=linear(_EMAIL), needles=(b"@",), before=NOTHING))
+
+def _number(type_: str, pattern: bytes, check: Callable[[bytes], bool], *needles: bytes) -> Detector:
+    return Detector(type=type_, pattern=linear(pattern), check=check, needles=needles, before=ALNUM, number=True)
+
+
+EMAIL = by_needles(Detector(type="email", pattern=linear(_EMAIL), needles=(b"@",)))
 NUMBERS = Family(
     gate=linear(rb"\d(?:[ ().-]{0,2}\d){6}"),
     detectors=(
-        Detector(type="cn_id", pattern=linear(_RESIDENT_ID), check=_is_resident_id, number=True),
-        Detector(type="bank_card", pattern=linear(_CARD), check=_is_card, number=True),
-        Detector(type="phone", pattern=linear(_MOBILE), number=True),
-        Detector(type="phone", pattern=linear(_LANDLINE), check=_is_landline, number=True),
-        Detector(type="phone", pattern=linear(_INTERNATIONAL), needles=(b"+",), check=_is_international, number=True),
+        _number("cn_id", _RESIDENT_ID, _is_resident_id),
+        _number("bank_card", _CARD, _is_card),
+        _number("phone", _MOBILE, lambda _: True),
+        _number("phone", _LANDLINE, lambda value: value[:1] in b"(0+" and len(value) > 9),
+        _number("phone", _INTERNATIONAL, _is_international, b"+"),
     ),
 )
