@@ -235,7 +235,8 @@ class Catalog:
         """The function tools for a model request, always in the same order."""
         own = self._own.schemas() if self._own else ()
         listed = [function(name, model.__doc__ or "", schema_of(model)) for name, model in _TOOLS.items()]
-        return [*listed, *({"type": "function", "function": dict(s)} for s in own)]
+        owned: list[JsonValue] = [{"type": "function", "function": dict(s)} for s in own]
+        return [*listed, *owned]
 
     async def action(self, run: str, call: ModelToolCall) -> Action:
         """The action that a call stands for; ToolError or ValueError with a sentence for the model."""

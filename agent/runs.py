@@ -1,0 +1,234 @@
+"""Runs: start one, advance it as far as it goes, stop it, say where it stands.
+
+`advance` is the one path of every run, whoever started it: it runs until the run is done, parked or stopped,
+and returns. A question always parks; whoever answers advances again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from langgraph.types import Command
+
+from agent.errors import BadTask, NoSuchRun
+from agent.events import Watcher, nobody
+from agent.graph import MOST_SUPERSTEPS, build
+from agent.state import GRAPH_VERSION, fresh
+from agent.store.runs import Run, RunStatus, this_process
+from agent.wiring import App
+from policies.ledger import Draft
+from policies.question import Question
+from policies.rules import Policy
+
+LONGEST_TASK = 20_000
+"""Characters; a longer text belongs into a file given with --file."""
+LEASE_S = 30.0
+BEAT_S = 1.0
+"""How often a lease is renewed and a wish to stop is looked for: a stop takes effect within two seconds."""
+
+Standing = Literal["done", "rejected", "failed", "previewed", "waiting", "held", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stand:
+    """Where a run stands after an advance."""
+
+    run: str
+    standing: Standing
+    questions: tuple[Question, ...] = ()
+    trouble: str = ""
+    report: dict[str, Any] | None = None
+
+
+class Runs:
+    """The runs of one home."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def start(
+        self,
+        task: str,
+        *,
+        policy: Policy,
+        policy_path: Path | None = None,
+        files: Sequence[Path] = (),
+        accept: bool = False,
+        dry_run: bool = False,
+        attended: bool = True,
+    ) -> str:
+        """Write a new run and give its id; nothing has been asked of a model yet. BadTask says what is wrong."""
+        app = self._app
+        task = task.strip()
+        if not task:
+            raise BadTask("the task is empty; say in words what should be done")
+        if len(task) > LONGEST_TASK:
+            raise BadTask(f"the task has {len(task):,} characters, at most {LONGEST_TASK:,}; give long text with --file")
+        if not app.settings.model.base_url or not app.settings.model.model:
+            raise BadTask("no model is configured; run: remit init")
+        for file in files:
+            if not file.is_file():
+                raise BadTask(f"there is no file {str(file)!r} to hand over; check --file")
+        id = _new_id()
+        app.store.create(
+            Run(
+                id=id,
+                created_at=app.clock.now(),
+                principal=app.settings.principal,
+                title=task[:200],
+                policy_digest=policy.digest,
+                graph_version=GRAPH_VERSION,
+            )
+        )
+        workspace = app.workspace(id)
+        for file in files:
+            workspace.write(file.name, file.read_bytes())
+        listed = "".join(f"\n[file handed over: {f.name}]" for f in files)
+        app.store.put_document(id, "task", {"text": task + listed})
+        options = {
+            "accept": accept,
+            "dry_run": dry_run,
+            "attended": attended,
+            "policy": str((policy_path or app.settings.policy_path).absolute()),
+        }
+        app.store.put_document(id, "options", options)
+        return id
+
+    async def advance(self, run_id: str, watch: Watcher = nobody) -> Stand:
+        """Run until done, parked or stopped. RunBusy when another process works on it.
+
+        Cancelling stops the run: what was begun is recorded, pages and children are closed, and it can be
+        resumed.
+        """
+        app, store = self._app, self._app.store
+        run = store.get(run_id)
+        options = store.document(run_id, "options") or {}
+        if run.graph_version != GRAPH_VERSION:
+            held = f"run {run_id} was begun by another version of Remit (graph {run.graph_version}); finish it there"
+            return Stand(run=run_id, standing="held", trouble=held)
+        if (report := store.document(run_id, "report")) is not None:
+            return Stand(run=run_id, standing=report["end"], report=report, trouble=report.get("why", ""))
+        if waiting := self._open_questions(run_id):
+            return Stand(run=run_id, standing="waiting", questions=waiting)
+        policy = app.policy(Path(options["policy"]))
+        epoch = store.claim(run_id, this_process(), LEASE_S)
+        app.saver.fence(run_id, epoch)
+        hands = app.hands(run, policy, watch)
+        stopped = asyncio.Event()
+        beat = asyncio.create_task(self._beat(run_id, epoch, stopped))
+        work = asyncio.create_task(self._drive(run_id, epoch, hands, options))
+        try:
+            await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            await _ended(work)
+            if stopped.is_set():
+                store.set_status(run_id, RunStatus.STOPPED)
+                return Stand(run=run_id, standing="stopped", trouble="it was stopped; resume it with: remit runs resume")
+            beat.result()  # raises StaleEpoch or RecordsUnavailable
+            raise AssertionError("a beat ends by a stop or an error")
+        except asyncio.CancelledError:
+            await _ended(work)
+            store.set_status(run_id, RunStatus.STOPPED)
+            raise
+        finally:
+            await _ended(beat)
+            if not (work.done() and not work.cancelled() and work.exception() is None):
+                await app.let_go(run_id)
+            store.release(run_id, epoch)
+
+    def stop(self, run_id: str) -> None:
+        """Ask whoever works on the run to stop it; a run nobody works on is marked at once."""
+        run = self._app.store.get(run_id)
+        self._app.store.request_stop(run_id)
+        if run.owner is None:
+            self._app.store.set_status(run_id, RunStatus.STOPPED)
+
+    def find(self, prefix: str) -> Run:
+        """The run whose id begins so; NoSuchRun when none or several do."""
+        with suppress(NoSuchRun):
+            return self._app.store.get(prefix)
+        found = [r for r in self._app.store.list(limit=1000) if r.id.startswith(prefix.upper())]
+        if len(found) != 1:
+            raise NoSuchRun(f"{'several runs begin' if found else 'no run begins'} with {prefix!r}; see: remit runs list")
+        return found[0]
+
+    def deliver(self, run_id: str, folder: Path) -> tuple[Path, ...]:
+        """Copy the deliverables that exist into `folder`; gives their paths."""
+        report = self._app.store.document(run_id, "report") or {}
+        workspace = self._app.workspace(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        made = []
+        for name in report.get("deliverables", []):
+            if name in workspace.files():
+                target = folder / Path(name).name
+                shutil.copyfile(workspace.resolve(name), target)
+                made.append(target)
+        return tuple(made)
+
+    async def _drive(self, run_id: str, epoch: int, hands: Any, options: dict[str, Any]) -> Stand:
+        """Invoke the graph from where its checkpoint stands."""
+        app = self._app
+        config: dict[str, Any] = {"configurable": {"thread_id": run_id}, "recursion_limit": MOST_SUPERSTEPS}
+        work = hands.work(epoch, 0, options)
+        graph = build(work, app.saver)
+        before = await graph.aget_state(config)  # type: ignore[arg-type]
+        if before.values:
+            work = hands.work(epoch, before.values["messages"], options)
+            graph = build(work, app.saver)
+        app.store.set_status(run_id, RunStatus.RUNNING)
+        todo: Any = None
+        if not before.values:
+            todo = fresh(run_id)
+            app.store.record(run_id, Draft(event="run", seq=0, facts={"policy": hands.policy.digest}), epoch)
+        elif before.interrupts:
+            todo = Command(resume={i.id: True for i in before.interrupts})
+        await graph.ainvoke(todo, config, durability="sync")  # type: ignore[call-overload]
+        return await self._standing(run_id, graph, config, epoch)
+
+    async def _standing(self, run_id: str, graph: Any, config: Any, epoch: int) -> Stand:
+        store = self._app.store
+        after = await graph.aget_state(config)
+        if after.interrupts:
+            store.set_status(run_id, RunStatus.PARKED)
+            asked = self._open_questions(run_id)
+            trouble = after.interrupts[0].value.get("trouble") or ""
+            return Stand(run=run_id, standing="waiting" if asked else "held", questions=asked, trouble=trouble)
+        report = store.document(run_id, "report") or {}
+        end = report.get("end", "failed")
+        store.set_status(run_id, RunStatus.DONE if end in ("done", "previewed") else RunStatus.FAILED)
+        store.record(run_id, Draft(event="ended", seq=0, facts={"end": end}), epoch)
+        return Stand(run=run_id, standing=end, report=report, trouble=report.get("why", ""))
+
+    def _open_questions(self, run_id: str) -> tuple[Question, ...]:
+        now = self._app.clock.now()
+        asked = self._app.store.questions(run=run_id, open_only=True)
+        return tuple(q for q in asked if not q.settled(now))
+
+    async def _beat(self, run_id: str, epoch: int, stopped: asyncio.Event) -> None:
+        """Keep the lease; return when somebody asked to stop."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            self._app.store.renew(run_id, epoch, LEASE_S)
+            if self._app.store.stop_requested(run_id):
+                stopped.set()
+                return
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it is really over; its own error is not ours to raise here."""
+    if not task.done():
+        task.cancel()
+    await asyncio.wait({task})
+
+
+def _new_id() -> str:
+    """Eight characters without look-alikes, about 38 bits."""
+    return "".join(secrets.choice("23456789ABCDEFGHJKLMNPQRSTVWXYZ") for _ in range(8))

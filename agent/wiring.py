@@ -1,0 +1,212 @@
+"""Puts the parts together: the only module that names concrete classes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from agent.clock import SystemClock
+from agent.events import Watcher, nobody
+from agent.planning import change_tool, plan_tool
+from agent.settings import Settings
+from agent.store.checkpoints import FencedSaver
+from agent.store.runs import Run
+from agent.store.seal import Keys
+from agent.store.store import Store
+from agent.transcript import Transcript
+from agent.work import Work
+from policies.gate import Gate
+from policies.load import load
+from policies.ports import Clock, Executor
+from policies.redact.literal import Secrets as KnownSecrets
+from policies.redact.redactor import Redactor
+from policies.rules import Policy
+from sandbox.workspace import Workspace
+from tools.browser.executor import BrowserExecutor
+from tools.browser.session import Browser
+from tools.catalog import Catalog, tools_json
+from tools.commands import matching, parse
+from tools.files import FilesExecutor
+from tools.models.endpoint import Endpoint, EndpointFacts
+from tools.models.executor import ModelExecutor
+from tools.own.executor import OwnExecutor
+from tools.own.declaration import OwnTools
+from tools.servers.executor import ServerExecutor
+from tools.servers.inventory import load_inventory
+from tools.shell import ShellExecutor
+from tools.tables import TablesExecutor
+from tools.vault import Vault
+
+WORKSPACE_BYTES = 2_000_000_000
+
+
+class App:
+    """One process of Remit over one home. Parts are made when first needed; `close` ends them all."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings, self.clock = settings, clock or SystemClock()
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.keys = Keys.load(settings.home)
+        self.store = Store.open(settings.store_url, self.keys, self.clock)
+        self.saver = FencedSaver.open(settings.home / "checkpoints.sqlite3", self.keys)
+        self._vault: Vault | None = None
+        self._browser: Browser | None = None
+        self._hands: dict[str, Hands] = {}
+
+    @property
+    def vault(self) -> Vault:
+        """The secrets of this home."""
+        if self._vault is None:
+            self._vault = Vault.at(self.settings.home)
+        return self._vault
+
+    def policy(self, path: Path | None = None) -> Policy:
+        """The policy in force, or the one at `path`; BadPolicy says where it is wrong."""
+        return load(path or self.settings.policy_path, practice=self.settings.practice)
+
+    def endpoint_facts(self) -> EndpointFacts:
+        """The model endpoint of the settings."""
+        model = self.settings.model
+        return EndpointFacts(
+            name=model.name,
+            base_url=model.base_url,
+            model=model.model,
+            key_name=model.key,
+            price_in=model.price_in,
+            price_out=model.price_out,
+            currency=model.currency,
+            context_tokens=model.context_tokens,
+            max_reply_tokens=model.max_reply_tokens,
+        )
+
+    def own_tools(self) -> OwnTools:
+        """The users' own tools."""
+        return OwnTools.load(self.settings.home / "tools")
+
+    def workspace(self, run: str) -> Workspace:
+        """The folder of a run."""
+        root = self.settings.home / "runs" / run
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Workspace(root, quota_bytes=WORKSPACE_BYTES)
+
+    def redactor(self, run: str) -> Redactor:
+        """The redactor of a run: its own handles, and every secret of this home by its value."""
+        known = KnownSecrets()
+        for secret in self.vault.all():
+            known.add(secret.value)
+        return Redactor(self.store.run_key(run), self.store.handles(run), known)
+
+    def hands(self, run: Run, policy: Policy, watch: Watcher) -> Hands:
+        """Everything a run acts with, kept between advances of this process."""
+        if run.id not in self._hands:
+            self._hands[run.id] = Hands(self, run, policy)
+        self._hands[run.id].watch = watch
+        return self._hands[run.id]
+
+    def browser(self, policy: Policy) -> Browser:
+        """The one browser of this process."""
+        if self._browser is None:
+            hosts = policy.hosts("browser.open")
+            self._browser = Browser(
+                executable=self.settings.browser,
+                hosts=self.settings.hosts,
+                names=hosts or frozenset(),
+                open_names=hosts is None,
+                judge=lambda run, method, url, kind: policy.may_load(url),
+                profiles=Path(tempfile.gettempdir()),
+            )
+        return self._browser
+
+    async def let_go(self, run: str) -> None:
+        """Release what a parked or ended run holds: pages, connections."""
+        if hands := self._hands.pop(run, None):
+            await hands.close()
+
+    async def close(self) -> None:
+        """End everything this process started."""
+        for run in list(self._hands):
+            await self.let_go(run)
+        if self._browser is not None:
+            await self._browser.shutdown()
+        self.saver.close()
+        self.store.close()
+
+
+class Hands:
+    """The executors, the gate and the conversation of one run in this process."""
+
+    def __init__(self, app: App, run: Run, policy: Policy) -> None:
+        self._app, self._run, self.policy = app, run, policy
+        self.watch: Watcher = nobody
+        self.redactor = app.redactor(run.id)
+        self.facts = app.endpoint_facts()
+        self._endpoint = Endpoint(self.facts)
+        self._servers = ServerExecutor(load_inventory(app.settings.home / "servers.yaml"), app.vault)
+        self._own = app.own_tools()
+        self._work: Work | None = None
+        self._pages = BrowserExecutor(
+            app.browser(policy),
+            workspaces=app.workspace,
+            secrets=app.vault,
+            redact=self.redactor.redact_text,
+        )
+        executors: list[Executor] = [
+            FilesExecutor(app.workspace),
+            TablesExecutor(app.workspace),
+            ShellExecutor(app.workspace),
+            self._servers,
+            OwnExecutor(self._own, app.workspace),
+            self._pages,
+            ModelExecutor(self._endpoint, lambda digest: self._prompt(digest), app.vault),
+        ]
+        self.gate = Gate(policy, app.store, executors, self.redactor, app.clock)
+        glob = partial(_matching, app.workspace(run.id))
+        self.catalog = Catalog(parse, glob, self._pages, self._own)
+        self.tools = tools_json([plan_tool(), change_tool(), *self.catalog.schemas()])
+
+    def work(self, epoch: int, messages: int, options: dict[str, bool]) -> Work:
+        """The work of one advance, from where the checkpoint says the conversation stands."""
+        app, run = self._app, self._run
+        self._work = Work(
+            run=run.id,
+            epoch=epoch,
+            principal=run.principal,
+            task=self.redactor.redact_text(app.store.document(run.id, "task")["text"]),
+            started_at=run.created_at,
+            attended=options.get("attended", True),
+            accept=options.get("accept", False),
+            dry_run=options.get("dry_run", False),
+            store=app.store,
+            gate=self.gate,
+            policy=self.policy,
+            redaction=self.redactor,
+            catalog=self.catalog,
+            transcript=Transcript(app.store, run.id, messages),
+            pages=self._pages,
+            endpoint=self.facts,
+            thinking=app.settings.model.thinking,
+            parse=parse,
+            tools=self.tools,
+            clock=app.clock,
+            watch=self.watch,
+            tokens=run.tokens,
+        )
+        return self._work
+
+    async def close(self) -> None:
+        """Close pages and connections."""
+        await self._pages.close(self._run.id)
+        await self._servers.close()
+        await self._endpoint.close()
+
+    def _prompt(self, digest: str):  # type: ignore[no-untyped-def]
+        assert self._work is not None, "a prompt is only asked for while the run advances"
+        return self._work.prompts[digest]
+
+
+def _matching(workspace: Workspace, pattern: str) -> list[str]:
+    return matching(workspace.files(), pattern)
