@@ -46,7 +46,8 @@ class Secrets:
             self._wide.setdefault(value, type_)
         self._base64 |= encoded
         for needle in encoded | plain:
-            self._needles.setdefault(needle.translate(None, BLANKS), (type_, value))
+            squeezed = needle.translate(None, BLANKS)
+            self._needles.setdefault(needle if len(squeezed) < _SPLIT_FROM else squeezed, (type_, value))
         self._patterns = None
 
     def find(self, layer: Folded, text: str) -> Iterator[tuple[str, str, int, int]]:
@@ -71,7 +72,7 @@ class Secrets:
 
     def _compiled(self) -> tuple[Pattern | None, Pattern | None]:
         """Short needles, for where they stand in one piece, and long ones, for where blanks may split them."""
-        short = {needle for needle in self._needles if len(needle) < _SPLIT_FROM}
+        short = {each for each in self._needles if len(each.translate(None, BLANKS)) < _SPLIT_FROM}
         return any_of(short), any_of(self._needles.keys() - short)
 
     def _with_edges(self, data: bytes, needle: bytes, start: int) -> tuple[int, int]:

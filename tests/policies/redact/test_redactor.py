@@ -252,6 +252,11 @@ def test_a_short_secret_is_not_looked_for_across_blanks() -> None:
     assert one.leaks("1 z 3 q") == ()
 
 
+@pytest.mark.parametrize("secret", ["ab cd", "made up and long", "two\nlines, made up", "口令 made up"])
+def test_a_secret_with_blanks_of_its_own_is_found(secret: str) -> None:
+    assert redactor(secrets=(secret,)).leaks(f"is {secret}.") == ("secret",)
+
+
 def test_a_secret_too_short_to_search_for_is_refused_without_being_shown() -> None:
     with pytest.raises(SecretTooShort) as refused:
         Secrets(["q7z"])
