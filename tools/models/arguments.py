@@ -49,8 +49,8 @@ def read(raw: str, schema: Schema, *, may_close: bool) -> Arguments:
 
 def parsed(text: str) -> JsonValue:
     """Strict JSON: no duplicate keys, no NaN, no lone surrogates. Raises ValueError or RecursionError."""
-    from_json(text, allow_inf_nan=False)
     value: JsonValue = json.loads(text, object_pairs_hook=_unique)
+    from_json(text, allow_inf_nan=False)  # stricter than json, but without a say on duplicate keys
     return value
 
 
@@ -93,14 +93,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|“(?:[^”\\]|\\.)
 _WIDE = str.maketrans("，：｛｝［］", ",:{}[]")
 _LITERALS = {"True": "true", "False": "false", "None": "null"}
 _ESCAPES = {"\\'": "'", '"': '\\"'}
-_KINDS: dict[type, str] = {
-    dict: "object",
-    list: "array",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    type(None): "null",
-}
+_KINDS = {dict: "object", list: "array", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
 def _mended(text: str) -> str:

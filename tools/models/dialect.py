@@ -51,34 +51,26 @@ def dialect_of(base_url: str) -> Dialect:
     return Dialect.OLLAMA if parts.port == 11434 or host.split(".")[0] == "ollama" else Dialect.GENERIC
 
 
-def thinking_field_of(dialect: Dialect) -> ThinkingField:
-    """The field a server of this dialect reads."""
-    return {
-        Dialect.DASHSCOPE: ThinkingField.ENABLE_THINKING,
-        Dialect.GENERIC: ThinkingField.CHAT_TEMPLATE_KWARGS,
-        Dialect.OLLAMA: ThinkingField.REASONING_EFFORT,
-        Dialect.OPENAI: ThinkingField.NONE,
-    }[dialect]
+THINKING_FIELDS = {
+    Dialect.DASHSCOPE: ThinkingField.ENABLE_THINKING,
+    Dialect.GENERIC: ThinkingField.CHAT_TEMPLATE_KWARGS,
+    Dialect.OLLAMA: ThinkingField.REASONING_EFFORT,
+    Dialect.OPENAI: ThinkingField.NONE,
+}
+DASHSCOPE_QUIRKS = frozenset({Quirk.NO_JSON_WHILE_THINKING, Quirk.NO_FORCED_CALL_WHILE_THINKING, Quirk.ONE_SYSTEM})
+"""Documented, so that no request has to fail first."""
+
+_LESSONS = {
+    r"restricted to true|enable_thinking must be set to true": Quirk.ALWAYS_THINKS,
+    r"restricted to false|enable_thinking must be set to false": Quirk.NEVER_THINKS,
+    r"json mode": Quirk.NO_JSON_WHILE_THINKING,
+    r"tool_choice.*thinking": Quirk.NO_FORCED_CALL_WHILE_THINKING,
+    r"tool_choice": Quirk.NO_FORCED_CALL,
+    r"system message must be|unexpected message role": Quirk.ONE_SYSTEM,
+    r"enable_thinking|chat_template_kwargs": Quirk.NO_THINKING_FIELD,
+}
 
 
-def quirks_of(dialect: Dialect) -> set[Quirk]:
-    """What is documented of a dialect, so that no request has to fail first."""
-    known = {Quirk.NO_JSON_WHILE_THINKING, Quirk.NO_FORCED_CALL_WHILE_THINKING, Quirk.ONE_SYSTEM}
-    return known if dialect is Dialect.DASHSCOPE else set()
-
-
-def learned(said: str, field: ThinkingField) -> Quirk | None:
-    """What the message of a 400, in lower case, says the server does not accept."""
-    if "restricted to true" in said or "enable_thinking must be set to true" in said:
-        return Quirk.ALWAYS_THINKS
-    if "restricted to false" in said or "enable_thinking must be set to false" in said:
-        return Quirk.NEVER_THINKS
-    if "json mode" in said:
-        return Quirk.NO_JSON_WHILE_THINKING
-    if "tool_choice" in said:
-        return Quirk.NO_FORCED_CALL_WHILE_THINKING if "thinking" in said else Quirk.NO_FORCED_CALL
-    if "system message must be" in said or "unexpected message role" in said:
-        return Quirk.ONE_SYSTEM
-    if field.value in said or "enable_thinking" in said:
-        return Quirk.NO_THINKING_FIELD
-    return None
+def learned(said: str) -> Quirk | None:
+    """What the message of a refusal, in lower case, says the server does not accept."""
+    return next((quirk for words, quirk in _LESSONS.items() if re.search(words, said)), None)

@@ -11,27 +11,25 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import lru_cache
-from typing import assert_never
 from urllib.parse import urlsplit
 
 import httpx2
 from openai import APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient, Omit, OpenAIError
-from pydantic import JsonValue
 
 from tools.errors import EndpointAway, EndpointBroken, EndpointError, EndpointRefused
-from tools.models.arguments import Schema, parsed
+from tools.models.arguments import parsed
 from tools.models.assemble import Asked, Assembly
-from tools.models.dialect import Dialect, Quirk, ThinkingField, dialect_of, learned, quirks_of, thinking_field_of
+from tools.models.dialect import DASHSCOPE_QUIRKS, THINKING_FIELDS, Dialect, Quirk, ThinkingField, dialect_of, learned
 from tools.models.faults import Trouble, away, broken, judged
-from tools.models.messages import dumps
 from tools.models.reply import NO_USAGE, Reply, Usage
+from tools.models.request import ChatCall, request_body, schemas_of
 from tools.models.sse import Decoder
+
+__all__ = ["ChatCall", "Endpoint", "EndpointFacts"]
 
 CONNECT_S = 10.0
 DRAIN_S = 1.0
@@ -59,21 +57,6 @@ class EndpointFacts:
     max_reply_tokens: int = 8_192
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatCall:
-    """One request, its parts already JSON (see `messages`), so that a long history is only joined."""
-
-    messages: Sequence[bytes]
-    tools: bytes | None = None
-    """A JSON array of tools; the same bytes each time keep the server's prefix cache."""
-    max_reply_tokens: int
-    """For the answer; thinking may use as much again."""
-    thinking: bool = False
-    response_json: bool = False
-    tool_choice: str = "auto"
-    """`auto`, `none`, `required` or the name of a tool; sent as `auto` where forcing is refused."""
-
-
 class Endpoint:
     """One model server. Remembers what it was taught by refusals; keeps its connections."""
 
@@ -88,20 +71,15 @@ class Endpoint:
     ) -> None:
         self.facts = facts
         self.dialect = dialect_of(facts.base_url)
-        self.quirks = quirks_of(self.dialect)
-        self._field = facts.thinking_field or thinking_field_of(self.dialect)
+        self.quirks = set(DASHSCOPE_QUIRKS if self.dialect is Dialect.DASHSCOPE else ())
+        self._field = facts.thinking_field or THINKING_FIELDS[self.dialect]
         self._host = urlsplit(facts.base_url).hostname or facts.base_url
         self._clock, self._sleep = clock, sleep
         self._first_token_s, self._silence_s = first_token_s, silence_s
         self._client = _client(facts.base_url, self._host)
 
     async def chat(
-        self,
-        key: str,
-        call: ChatCall,
-        *,
-        deadline_s: float,
-        on_delta: Callable[[int], None] | None = None,
+        self, key: str, call: ChatCall, *, deadline_s: float, on_delta: Callable[[int], None] | None = None
     ) -> Reply:
         """The model's whole turn, within `deadline_s` from now, retries included.
 
@@ -145,8 +123,8 @@ class Endpoint:
             trouble = broken("the list of models is not JSON")
         else:
             items = listed.get("data") if isinstance(listed, dict) else None
-            names = [item.get("id") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-            return tuple(name for name in names if isinstance(name, str))
+            named = (item.get("id") for item in (items if isinstance(items, list) else []) if isinstance(item, dict))
+            return tuple(name for name in named if isinstance(name, str))
         raise self._error(trouble, NO_USAGE)
 
     async def close(self) -> None:
@@ -201,7 +179,7 @@ class Endpoint:
 
     def _wait_more(self, patience: asyncio.Timeout, assembly: Assembly, until: float) -> bool:
         """Set how long the next bytes may take; True when the deadline is what limits it."""
-        if assembly.tokens > 2 * assembly.asked.max_reply_tokens + 512:
+        if not assembly.done and assembly.tokens > 2 * assembly.asked.max_reply_tokens + 512:
             raise Trouble(EndpointBroken, "the model did not stop", "ask again with thinking off, or raise its limit")
         wait_s = DRAIN_S if assembly.done else self._silence_s if assembly.tokens else self._first_token_s
         left_s = until - self._clock()
@@ -210,49 +188,15 @@ class Endpoint:
 
     def _asked(self, call: ChatCall) -> Asked:
         most = min(call.max_reply_tokens, self.facts.max_reply_tokens)
-        return Asked(
-            model=self.facts.model,
-            body=self._body(call, most),
-            turn=len(call.messages),
-            schemas=_schemas(call.tools or b"[]"),
-            max_reply_tokens=most,
-        )
-
-    def _body(self, call: ChatCall, most: int) -> bytes:
-        quirks = self.quirks
-        thinking = call.thinking and not (call.response_json and Quirk.NO_JSON_WHILE_THINKING in quirks)
-        thinking = (thinking or Quirk.ALWAYS_THINKS in quirks) and Quirk.NEVER_THINKS not in quirks
-        head: dict[str, JsonValue] = {
-            "model": self.facts.model,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "max_completion_tokens" if self.dialect is Dialect.OPENAI else "max_tokens": most,
-        }
-        if Quirk.NO_THINKING_FIELD not in quirks:
-            head |= _thinking(self._field, thinking, most)
-        if call.response_json and not (thinking and Quirk.NO_JSON_WHILE_THINKING in quirks):
-            head["response_format"] = {"type": "json_object"}
-        tools = call.tools if call.tools and _schemas(call.tools) else None
-        forced = call.tool_choice not in ("auto", "none")
-        refused = Quirk.NO_FORCED_CALL in quirks or (thinking and Quirk.NO_FORCED_CALL_WHILE_THINKING in quirks)
-        if tools and call.tool_choice != "auto" and not (forced and refused):
-            plain = call.tool_choice in ("none", "required")
-            name: JsonValue = {"type": "function", "function": {"name": call.tool_choice}}
-            head["tool_choice"] = call.tool_choice if plain else name
-        messages = _one_system(call.messages) if Quirk.ONE_SYSTEM in quirks else call.messages
-        return b"".join(
-            (
-                dumps(head)[:-1],
-                b',"tools":' + tools if tools else b"",
-                b',"messages":[',
-                b",".join(messages),
-                b"]}",
-            )
-        )
+        body = request_body(call, self.facts.model, self.dialect, self._field, self.quirks, most)
+        schemas = schemas_of(call.tools or b"[]")
+        return Asked(model=self.facts.model, body=body, turn=len(call.messages), schemas=schemas, max_reply_tokens=most)
 
     def _learns(self, trouble: Trouble, known: frozenset[Quirk]) -> bool:
         """Whether the refusal taught something that the request did not yet heed."""
-        quirk = None if trouble.billed else learned(trouble.said, self._field)
+        quirk = None if trouble.billed else learned(trouble.said)
+        if quirk in known and quirk is Quirk.NO_FORCED_CALL_WHILE_THINKING:
+            quirk = Quirk.NO_FORCED_CALL  # it thinks although told not to
         if quirk is None or quirk in known:
             return False
         self.quirks.add(quirk)
@@ -293,42 +237,6 @@ def _client(base_url: str, host: str) -> AsyncOpenAI:
         follow_redirects=False, trust_env=not loopback, timeout=httpx2.Timeout(None, connect=CONNECT_S)
     )
     return AsyncOpenAI(base_url=base_url, api_key="sent per call", max_retries=0, http_client=http)
-
-
-@lru_cache(maxsize=16)
-def _schemas(tools: bytes) -> Mapping[str, Schema]:
-    """Parameter schemas by tool name. Our own bytes: a fault in them is a bug and rises."""
-    schemas: dict[str, Schema] = {}
-    offered = parsed(tools.decode())
-    for tool in offered if isinstance(offered, list) else []:
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict):
-            parameters = function.get("parameters")
-            schemas[str(function["name"])] = parameters if isinstance(parameters, dict) else {}
-    return schemas
-
-
-def _thinking(field: ThinkingField, thinking: bool, most: int) -> dict[str, JsonValue]:
-    match field:
-        case ThinkingField.ENABLE_THINKING:
-            # `max_tokens` does not count thoughts there; without a budget they are billed without end.
-            return {"enable_thinking": thinking} | ({"thinking_budget": most} if thinking else {})
-        case ThinkingField.CHAT_TEMPLATE_KWARGS:
-            return {"chat_template_kwargs": {"enable_thinking": thinking}}
-        case ThinkingField.REASONING_EFFORT:
-            return {} if thinking else {"reasoning_effort": "none"}
-        case ThinkingField.NONE:
-            return {}
-        case _:
-            assert_never(field)
-
-
-def _one_system(messages: Sequence[bytes]) -> list[bytes]:
-    """The messages with every system or developer role after the first message turned into user."""
-    return [*messages[:1], *(_MIDDLE_SYSTEM.sub(b'{"role":"user"', message, count=1) for message in messages[1:])]
-
-
-_MIDDLE_SYSTEM = re.compile(rb'\A\{"role":"(system|developer)"')
 
 
 def _late(assembly: Assembly, *, last: bool) -> Trouble:

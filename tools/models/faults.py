@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
 
 from tools.errors import (
     EndpointAway,
@@ -20,44 +20,36 @@ from tools.errors import (
 
 TRIES = 4
 """Tries of a call whose trouble usually passes."""
+LIMIT_PACE_S = 3.0
+"""Pace for limits per minute: the three waits between four tries are 63 s."""
 
 
+@dataclass(eq=False)
 class Trouble(Exception):
     """One try failed. Stays inside this package: the endpoint turns the last one into an EndpointError."""
 
-    def __init__(
-        self,
-        kind: type[EndpointError],
-        what: str,
-        todo: str,
-        *,
-        tries: int = 1,
-        billed: bool = True,
-        said: str = "",
-        pace_s: float = 0.5,
-        after_s: float | None = None,
-    ) -> None:
-        super().__init__(what)
-        self.kind, self.what, self.todo, self.tries = kind, what, todo, tries
-        self.billed = billed
-        """Whether the try may have cost tokens."""
-        self.said = said
-        """The server's own words, lower case, to learn from. Never shown: they may quote the prompt."""
-        self.pace_s = pace_s
-        """The first wait, where the server asked for none; each next is four times as long."""
-        self.after_s = after_s
-        """The wait the server asked for."""
+    kind: type[EndpointError]
+    what: str
+    todo: str
+    tries: int = 1
+    pace_s: float = 0.5
+    """The first wait, where the server asked for none; each next is four times as long."""
+    billed: bool = True
+    """Whether the try may have cost tokens."""
+    said: str = ""
+    """The server's own words, lower case, to learn from. Never shown: they may quote the prompt."""
+    after_s: float | None = None
+    """The wait the server asked for."""
 
 
 def broken(what: str, *, tries: int = TRIES) -> Trouble:
     """Trouble with bytes that are no reply."""
-    return Trouble(EndpointBroken, what, "ask again, or check that the base URL is right", tries=tries)
+    return Trouble(EndpointBroken, what, "ask again, or check that the base URL is right", tries)
 
 
 def away(what: str) -> Trouble:
     """Trouble with reaching the endpoint at all."""
-    todo = "check the base URL, that the server runs, and the network or proxy"
-    return Trouble(EndpointAway, what, todo, tries=2, billed=False)
+    return Trouble(EndpointAway, what, "check the base URL, the server, and the network or proxy", 2, billed=False)
 
 
 def judged(status: int, body: object, headers: Mapping[str, str]) -> Trouble:
@@ -69,23 +61,15 @@ def judged(status: int, body: object, headers: Mapping[str, str]) -> Trouble:
     parts: Mapping[str, object] = error if isinstance(error, dict) else {"message": error}
     code = f"{parts.get('code')} {parts.get('type')}".lower()
     said = str(parts.get("message") or parts.get("detail") or "").lower()
-    known = _known(code) or _known(said)
-    _, kind, what, todo, tries, pace_s = known or _by_status(status)
-    if known is None and (shown := re.sub(r"[^a-z0-9_.-]", "", str(parts.get("code") or "").lower())[:64]):
+    known = [trouble for text in (code, said) for words, trouble in _KNOWN.items() if re.search(words, text)]
+    trouble = known[0] if known else _by_status(status)
+    what = trouble.what
+    if not known and (shown := re.sub(r"[^a-z0-9_.-]", "", str(parts.get("code") or "").lower())[:64]):
         what += f" (status {status}, code {shown})"
-    return Trouble(
-        kind,
-        what,
-        todo,
-        tries=tries,
-        billed=status < 300,
-        said=said,
-        pace_s=pace_s,
-        after_s=retry_after_s(headers),
-    )
+    return replace(trouble, what=what, billed=status < 300, said=said, after_s=_retry_after_s(headers))
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     """The wait the headers ask for: `retry-after-ms`, else `retry-after` in seconds or as a date."""
     try:
         if ms := headers.get("retry-after-ms"):
@@ -98,100 +82,52 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-class _Row(NamedTuple):
-    words: tuple[str, ...]
-    kind: type[EndpointError]
-    what: str
-    todo: str
-    tries: int = 1
-    pace_s: float = 0.5
-
-
-# A limit per minute: three waits of this pace are 63 s.
-_LIMIT_PACE_S = 3.0
-
 # Codes and messages of DashScope, vLLM, llama.cpp, Ollama and OpenAI as of November 2026.
-_KNOWN = (
-    _Row(
-        ("data_inspection_failed", "datainspectionfailed", "inappropriate content", "content_filter"),
-        PromptRejected,
-        "content inspection refused this conversation",
-        "take the text that caused it out of the task or its files; every call that holds it fails",
+_KNOWN = {
+    r"data_?inspection_?failed|inappropriate content|content_filter": Trouble(
+        PromptRejected, "content inspection refused this conversation", "take the text that caused it out of it"
     ),
-    _Row(
-        (
-            "context_length",
-            "range of input length",
-            "maximum context length",
-            "available context size",
-        ),
-        PromptTooLong,
-        "the prompt is longer than the model accepts",
-        "shorten the conversation or use a model with a longer context",
+    r"context_length|range of input length|maximum context length|available context size": Trouble(
+        PromptTooLong, "the prompt is longer than the model accepts", "shorten it or use a model with a longer context"
     ),
-    _Row(
-        ("arrearage", "prepaidbilloverdue", "postpaidbilloverdue", "commoditynotpurchased"),
-        EndpointRefused,
-        "the account is in debt or has not bought this product",
-        "settle it with the provider",
+    r"arrearage|p(re|ost)paidbilloverdue|commoditynotpurchased": Trouble(
+        EndpointRefused, "the account is in debt or has not bought this product", "settle it with the provider"
     ),
-    _Row(
-        ("freetieronly",),
-        EndpointRefused,
-        "the free quota of this model is used up",
-        "enable paid use at the provider or choose another model",
+    r"freetieronly": Trouble(
+        EndpointRefused, "the free quota of this model is used up", "enable paid use or choose another model"
     ),
-    _Row(
-        ("invalid_api_key", "invalidapikey", "incorrect api key", "invalid access token"),
-        EndpointRefused,
-        "the key was not accepted",
-        "check the key, and that it belongs to this region and plan",
+    r"invalid_?api_?key|incorrect api key|invalid access token": Trouble(
+        EndpointRefused, "the key was not accepted", "check the key, and that it belongs to this region and plan"
     ),
-    _Row(
-        ("model_not_found", "modelnotfound", "not_found_error", "unsupported model", "model not exist"),
-        EndpointRefused,
-        "there is no such model",
-        "check the name of the model and the key's right to it",
+    r"model_?not_?found|not_found_error|unsupported model|model not exist": Trouble(
+        EndpointRefused, "there is no such model", "check the name of the model and the key's right to it"
     ),
-    _Row(
-        ("internalerror.algo: expecting", "internalerror.algo: unterminated"),
-        EndpointBroken,
-        "the model wrote an unreadable tool call",
-        "ask again, or choose another model",
-        2,
+    r"internalerror\.algo: (expecting|unterminated)": Trouble(
+        EndpointBroken, "the model wrote an unreadable tool call", "ask again, or choose another model", 2
     ),
-    _Row(
-        ("throttling", "limit_requests", "limitrequests", "limit_burst_rate", "insufficient_quota"),
-        EndpointBusy,
-        "the rate limit was reached",
-        "wait a minute, or raise the limit at the provider",
-        TRIES,
-        _LIMIT_PACE_S,
+    r"throttling|limit_?requests|limit_burst_rate|insufficient_quota": Trouble(
+        EndpointBusy, "the rate limit was reached", "wait, or raise the limit at the provider", TRIES, LIMIT_PACE_S
     ),
-)
+}
+_KEY = Trouble(EndpointRefused, "the key was not accepted", "check the key and what it may use")
+_BUSY = Trouble(EndpointBusy, "the endpoint is busy", "try again later", TRIES)
+_STATUS = {
+    401: _KEY,
+    403: _KEY,
+    404: Trouble(EndpointRefused, "address or model not found", "check base URL and model"),
+    408: _BUSY,
+    409: _BUSY,
+    413: Trouble(PromptTooLong, "the request is too large", "shorten the conversation"),
+    425: _BUSY,
+    429: replace(_BUSY, pace_s=LIMIT_PACE_S),
+}
 
 
-def _known(text: str) -> _Row | None:
-    return next((row for row in _KNOWN if any(word in text for word in row.words)), None)
-
-
-def _by_status(status: int) -> _Row:
-    match status:
-        case 401 | 403:
-            return _Row((), EndpointRefused, "the key was not accepted", "check the key and what it may use")
-        case 404:
-            return _Row((), EndpointRefused, "address or model not found", "check base URL and model")
-        case 413:
-            return _Row((), PromptTooLong, "the request is too large", "shorten the conversation")
-        case 429:
-            return _Row((), EndpointBusy, "the endpoint is busy", "try again later", TRIES, _LIMIT_PACE_S)
-        case 408 | 409 | 425:
-            return _Row((), EndpointBusy, "the endpoint is busy", "try again later", TRIES)
-        case _ if status >= 500:
-            return _Row((), EndpointBusy, "the server failed", "try again, or look at its log", TRIES)
-        case _ if status < 300:
-            return _Row((), EndpointBroken, "an error came instead of a reply", "ask again", TRIES)
-        case _ if status < 400:
-            return _Row((), EndpointRefused, "the endpoint redirects elsewhere", "set the final base URL")
-        case _:
-            return _Row((), EndpointRefused, "the request was not accepted", "check model and parameters")
+def _by_status(status: int) -> Trouble:
+    if status >= 500:
+        return Trouble(EndpointBusy, "the server failed", "try again, or look at its log", TRIES)
+    if status < 300:
+        return Trouble(EndpointBroken, "an error came instead of a reply", "ask again", TRIES)
+    if status < 400:
+        return Trouble(EndpointRefused, "the endpoint redirects elsewhere", "set the final base URL")
+    return _STATUS.get(status) or Trouble(EndpointRefused, "the request was not accepted", "check model and parameters")

@@ -8,25 +8,13 @@ from dataclasses import dataclass, replace
 
 from tools.errors import EndpointError, PromptTooLong
 from tools.models.endpoint import ChatCall, Endpoint
-from tools.models.messages import dumps, message
+from tools.models.messages import message
 from tools.models.tokens import estimate
 
 _REPLY_TOKENS = 1024
-_TOOL = dumps(
-    [
-        {
-            "type": "function",
-            "function": {
-                "name": "report_number",
-                "description": "Report a number.",
-                "parameters": {
-                    "type": "object",
-                    "properties": {"number": {"type": "integer"}},
-                    "required": ["number"],
-                },
-            },
-        }
-    ]
+_TOOL = (
+    b'[{"type":"function","function":{"name":"report_number","description":"Report a number.","parameters":'
+    b'{"type":"object","properties":{"number":{"type":"integer"}},"required":["number"]}}}]'
 )
 
 
@@ -37,12 +25,12 @@ class Probed:
     answers: bool
     model: str
     """As the server names it."""
-    latency_s: float
+    latency_s: float = 0.0
     """Of the one-word answer."""
-    calls_tools: bool
-    cuts_long_prompts: bool | None
+    calls_tools: bool = False
+    cuts_long_prompts: bool | None = None
     """True: it dropped the front of a long prompt without a word. None: could not be told."""
-    reason: str
+    reason: str = ""
     """What is wrong, in one sentence for a person; empty when nothing is."""
 
 
@@ -52,18 +40,11 @@ async def probe(endpoint: Endpoint, key: str, *, prompt_tokens: int = 12_000, de
     Costs about `prompt_tokens` tokens. `deadline_s` is for each of the three.
     """
     started = time.monotonic()
-    seen = Probed(
-        answers=False,
-        model=endpoint.facts.model,
-        latency_s=0.0,
-        calls_tools=False,
-        cuts_long_prompts=None,
-        reason="",
-    )
+    seen = Probed(answers=False, model=endpoint.facts.model)
     try:
         word = await endpoint.chat(key, _call("Answer with the one word: ready"), deadline_s=deadline_s)
         seen = replace(seen, answers=True, model=word.model, latency_s=time.monotonic() - started)
-        call = replace(_call("Call the tool report_number with the number 7."), tools=_TOOL)
+        call = _call("Call the tool report_number with the number 7.", tools=_TOOL)
         reply = await endpoint.chat(key, call, deadline_s=deadline_s)
         if not any(call.name == "report_number" and call.arguments == {"number": 7} for call in reply.calls):
             return replace(seen, reason="The model did not make the tool call it was asked for.")
@@ -77,17 +58,10 @@ async def probe(endpoint: Endpoint, key: str, *, prompt_tokens: int = 12_000, de
 async def _cuts(endpoint: Endpoint, key: str, prompt_tokens: int, deadline_s: float) -> tuple[bool | None, str]:
     canary = f"heron-{secrets.token_hex(3)}"
     line = "Nothing on this line matters for the question that comes after it.\n"
-    filler = line * round(prompt_tokens / estimate(line))
-    call = _call(f"The password of the day is {canary}. Remember it.")
-    call = replace(
-        call,
-        messages=(
-            *call.messages,
-            message("assistant", "I will."),
-            message("user", filler),
-            message("assistant", "I have read it."),
-            message("user", "What is the password of the day? Answer with it alone."),
-        ),
+    call = _call(
+        f"The password of the day is {canary}. Remember it.",
+        line * round(prompt_tokens / estimate(line)),
+        "What is the password of the day? Answer with it alone.",
     )
     try:
         reply = await endpoint.chat(key, call, deadline_s=deadline_s)
@@ -105,5 +79,7 @@ async def _cuts(endpoint: Endpoint, key: str, prompt_tokens: int, deadline_s: fl
     return None, "The model did not find a word at the front of a long prompt, which may be its memory."
 
 
-def _call(text: str) -> ChatCall:
-    return ChatCall(messages=(message("user", text),), max_reply_tokens=_REPLY_TOKENS)
+def _call(*texts: str, tools: bytes | None = None) -> ChatCall:
+    """The texts as the user's turns, with short answers of the model between them."""
+    turns = [part for text in texts for part in (message("user", text), message("assistant", "I have read it."))]
+    return ChatCall(messages=turns[:-1], tools=tools, max_reply_tokens=_REPLY_TOKENS)
