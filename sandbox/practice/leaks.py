@@ -58,7 +58,8 @@ def _bytes_in(text: str) -> Iterator[str]:
         blob = match[0].rstrip("=").replace("-", "+").replace("_", "/")
         for shift in range(4):  # a value may begin anywhere in a longer encoded run
             part = blob[shift:]
-            part = part[: len(part) - len(part) % 4]
+            part = part[:-1] if len(part) % 4 == 1 else part
+            part += "=" * (-len(part) % 4)
             try:
                 yield base64.b64decode(part).decode("utf-8", "replace")
             except binascii.Error:
