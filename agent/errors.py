@@ -2,6 +2,7 @@
 
 AgentError
 ├── BadSettings            operator: a setting is wrong; the message names it and its file
+├── BadTask                person: a task that cannot be begun
 ├── StoreLocked            operator: another process kept the store to itself for too long
 ├── StoreUnreadable        operator: wrong key, a newer format, or a value that was changed
 ├── RunBusy                person: another live process works on this run
@@ -17,6 +18,10 @@ class AgentError(Exception):
 
 class BadSettings(AgentError):
     """A setting that cannot be used."""
+
+
+class BadTask(AgentError):
+    """A task that cannot be begun, and what to change."""
 
 
 # store

@@ -70,16 +70,16 @@ class Runs:
         if not task:
             raise BadTask("the task is empty; say in words what should be done")
         if len(task) > LONGEST_TASK:
-            raise BadTask(f"the task has {len(task):,} characters, at most {LONGEST_TASK:,}; give long text with --file")
+            raise BadTask(f"the task has {len(task):,} characters, at most {LONGEST_TASK:,}; give more with --file")
         if not app.settings.model.base_url or not app.settings.model.model:
             raise BadTask("no model is configured; run: remit init")
         for file in files:
             if not file.is_file():
                 raise BadTask(f"there is no file {str(file)!r} to hand over; check --file")
-        id = _new_id()
-        app.store.create(
+        run_id = _new_id()
+        app.store.runs.create(
             Run(
-                id=id,
+                id=run_id,
                 created_at=app.clock.now(),
                 principal=app.settings.principal,
                 title=task[:200],
@@ -87,19 +87,19 @@ class Runs:
                 graph_version=GRAPH_VERSION,
             )
         )
-        workspace = app.workspace(id)
+        workspace = app.workspace(run_id)
         for file in files:
             workspace.write(file.name, file.read_bytes())
         listed = "".join(f"\n[file handed over: {f.name}]" for f in files)
-        app.store.put_document(id, "task", {"text": task + listed})
+        app.store.documents.put(run_id, "task", {"text": task + listed})
         options = {
             "accept": accept,
             "dry_run": dry_run,
             "attended": attended,
             "policy": str((policy_path or app.settings.policy_path).absolute()),
         }
-        app.store.put_document(id, "options", options)
-        return id
+        app.store.documents.put(run_id, "options", options)
+        return run_id
 
     async def advance(self, run_id: str, watch: Watcher = nobody) -> Stand:
         """Run until done, parked or stopped. RunBusy when another process works on it.
@@ -108,17 +108,17 @@ class Runs:
         resumed.
         """
         app, store = self._app, self._app.store
-        run = store.get(run_id)
-        options = store.document(run_id, "options") or {}
+        run = store.runs.get(run_id)
+        options = store.documents.get(run_id, "options") or {}
         if run.graph_version != GRAPH_VERSION:
             held = f"run {run_id} was begun by another version of Remit (graph {run.graph_version}); finish it there"
             return Stand(run=run_id, standing="held", trouble=held)
-        if (report := store.document(run_id, "report")) is not None:
+        if (report := store.documents.get(run_id, "report")) is not None:
             return Stand(run=run_id, standing=report["end"], report=report, trouble=report.get("why", ""))
         if waiting := self._open_questions(run_id):
             return Stand(run=run_id, standing="waiting", questions=waiting)
         policy = app.policy(Path(options["policy"]))
-        epoch = store.claim(run_id, this_process(), LEASE_S)
+        epoch = store.runs.claim(run_id, this_process(), LEASE_S)
         app.saver.fence(run_id, epoch)
         hands = app.hands(run, policy, watch)
         stopped = asyncio.Event()
@@ -130,39 +130,43 @@ class Runs:
                 return work.result()
             await _ended(work)
             if stopped.is_set():
-                store.set_status(run_id, RunStatus.STOPPED)
-                return Stand(run=run_id, standing="stopped", trouble="it was stopped; resume it with: remit runs resume")
+                store.runs.set_status(run_id, RunStatus.STOPPED)
+                return Stand(
+                    run=run_id, standing="stopped", trouble="it was stopped; resume it with: remit runs resume"
+                )
             beat.result()  # raises StaleEpoch or RecordsUnavailable
             raise AssertionError("a beat ends by a stop or an error")
         except asyncio.CancelledError:
             await _ended(work)
-            store.set_status(run_id, RunStatus.STOPPED)
+            store.runs.set_status(run_id, RunStatus.STOPPED)
             raise
         finally:
             await _ended(beat)
             if not (work.done() and not work.cancelled() and work.exception() is None):
                 await app.let_go(run_id)
-            store.release(run_id, epoch)
+            store.runs.release(run_id, epoch)
 
     def stop(self, run_id: str) -> None:
         """Ask whoever works on the run to stop it; a run nobody works on is marked at once."""
-        run = self._app.store.get(run_id)
-        self._app.store.request_stop(run_id)
+        run = self._app.store.runs.get(run_id)
+        self._app.store.runs.request_stop(run_id)
         if run.owner is None:
-            self._app.store.set_status(run_id, RunStatus.STOPPED)
+            self._app.store.runs.set_status(run_id, RunStatus.STOPPED)
 
     def find(self, prefix: str) -> Run:
         """The run whose id begins so; NoSuchRun when none or several do."""
         with suppress(NoSuchRun):
-            return self._app.store.get(prefix)
-        found = [r for r in self._app.store.list(limit=1000) if r.id.startswith(prefix.upper())]
+            return self._app.store.runs.get(prefix)
+        found = [r for r in self._app.store.runs.list(limit=1000) if r.id.startswith(prefix.upper())]
         if len(found) != 1:
-            raise NoSuchRun(f"{'several runs begin' if found else 'no run begins'} with {prefix!r}; see: remit runs list")
+            raise NoSuchRun(
+                f"{'several runs begin' if found else 'no run begins'} with {prefix!r}; see: remit runs list"
+            )
         return found[0]
 
     def deliver(self, run_id: str, folder: Path) -> tuple[Path, ...]:
         """Copy the deliverables that exist into `folder`; gives their paths."""
-        report = self._app.store.document(run_id, "report") or {}
+        report = self._app.store.documents.get(run_id, "report") or {}
         workspace = self._app.workspace(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         made = []
@@ -183,11 +187,12 @@ class Runs:
         if before.values:
             work = hands.work(epoch, before.values["messages"], options)
             graph = build(work, app.saver)
-        app.store.set_status(run_id, RunStatus.RUNNING)
+        app.store.runs.set_status(run_id, RunStatus.RUNNING)
         todo: Any = None
         if not before.values:
             todo = fresh(run_id)
-            app.store.record(run_id, Draft(event="run", seq=0, facts={"policy": hands.policy.digest}), epoch)
+            begun = Draft(event="run", seq=0, facts={"policy": hands.policy.digest})
+            app.store.ledger.record(run_id, (begun,), epoch=epoch, now=app.clock.now())
         elif before.interrupts:
             todo = Command(resume={i.id: True for i in before.interrupts})
         await graph.ainvoke(todo, config, durability="sync")  # type: ignore[call-overload]
@@ -197,27 +202,28 @@ class Runs:
         store = self._app.store
         after = await graph.aget_state(config)
         if after.interrupts:
-            store.set_status(run_id, RunStatus.PARKED)
+            store.runs.set_status(run_id, RunStatus.PARKED)
             asked = self._open_questions(run_id)
             trouble = after.interrupts[0].value.get("trouble") or ""
             return Stand(run=run_id, standing="waiting" if asked else "held", questions=asked, trouble=trouble)
-        report = store.document(run_id, "report") or {}
+        report = store.documents.get(run_id, "report") or {}
         end = report.get("end", "failed")
-        store.set_status(run_id, RunStatus.DONE if end in ("done", "previewed") else RunStatus.FAILED)
-        store.record(run_id, Draft(event="ended", seq=0, facts={"end": end}), epoch)
+        store.runs.set_status(run_id, RunStatus.DONE if end in ("done", "previewed") else RunStatus.FAILED)
+        ended = Draft(event="ended", seq=0, facts={"end": end})
+        store.ledger.record(run_id, (ended,), epoch=epoch, now=self._app.clock.now())
         return Stand(run=run_id, standing=end, report=report, trouble=report.get("why", ""))
 
     def _open_questions(self, run_id: str) -> tuple[Question, ...]:
         now = self._app.clock.now()
-        asked = self._app.store.questions(run=run_id, open_only=True)
+        asked = self._app.store.questions.all(run_id)
         return tuple(q for q in asked if not q.settled(now))
 
     async def _beat(self, run_id: str, epoch: int, stopped: asyncio.Event) -> None:
         """Keep the lease; return when somebody asked to stop."""
         while True:
             await asyncio.sleep(BEAT_S)
-            self._app.store.renew(run_id, epoch, LEASE_S)
-            if self._app.store.stop_requested(run_id):
+            self._app.store.runs.renew(run_id, epoch, LEASE_S)
+            if self._app.store.runs.stop_requested(run_id):
                 stopped.set()
                 return
 

@@ -16,10 +16,10 @@ from tools.models.tokens import estimate
 class Messages(Protocol):
     """Where fragments are kept."""
 
-    def append_message(self, run: str, position: int, fragment: bytes) -> None:
+    def append(self, run: str, position: int, fragment: bytes) -> None:
         """Keep a fragment at a position, replacing what a lost advance left there."""
 
-    def messages(self, run: str) -> list[bytes]:
+    def all(self, run: str) -> list[bytes]:
         """All fragments in order."""
 
 
@@ -34,7 +34,7 @@ class Transcript:
         self.tokens = 0.0
         """Estimated tokens of all of it."""
         self._unchecked = 0
-        for fragment in store.messages(run)[:length] if length else ():
+        for fragment in store.all(run)[:length] if length else ():
             self._take(fragment)
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class Transcript:
 
     def append(self, fragment: bytes) -> None:
         """Add a message (a fragment made by `tools.models.messages`), here and in the store."""
-        self._store.append_message(self._run, len(self.fragments), fragment)
+        self._store.append(self._run, len(self.fragments), fragment)
         self._take(fragment)
 
     def unchecked(self) -> Sequence[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -33,8 +30,8 @@ from tools.commands import matching, parse
 from tools.files import FilesExecutor
 from tools.models.endpoint import Endpoint, EndpointFacts
 from tools.models.executor import ModelExecutor
-from tools.own.executor import OwnExecutor
 from tools.own.declaration import OwnTools
+from tools.own.executor import OwnExecutor
 from tools.servers.executor import ServerExecutor
 from tools.servers.inventory import load_inventory
 from tools.shell import ShellExecutor
@@ -163,7 +160,7 @@ class Hands:
             self._pages,
             ModelExecutor(self._endpoint, lambda digest: self._prompt(digest), app.vault),
         ]
-        self.gate = Gate(policy, app.store, executors, self.redactor, app.clock)
+        self.gate = Gate(policy, app.store.records, executors, self.redactor, app.clock)
         glob = partial(_matching, app.workspace(run.id))
         self.catalog = Catalog(parse, glob, self._pages, self._own)
         self.tools = tools_json([plan_tool(), change_tool(), *self.catalog.schemas()])
@@ -175,7 +172,7 @@ class Hands:
             run=run.id,
             epoch=epoch,
             principal=run.principal,
-            task=self.redactor.redact_text(app.store.document(run.id, "task")["text"]),
+            task=self.redactor.redact_text(app.store.documents.get(run.id, "task")["text"]),
             started_at=run.created_at,
             attended=options.get("attended", True),
             accept=options.get("accept", False),
@@ -185,7 +182,7 @@ class Hands:
             policy=self.policy,
             redaction=self.redactor,
             catalog=self.catalog,
-            transcript=Transcript(app.store, run.id, messages),
+            transcript=Transcript(app.store.messages, run.id, messages),
             pages=self._pages,
             endpoint=self.facts,
             thinking=app.settings.model.thinking,

@@ -62,7 +62,7 @@ class Work:
 
     def mandate(self) -> Mandate | None:
         """What is granted now."""
-        return self.store.mandate(self.run)
+        return self.store.mandates.get(self.run)
 
     def request(self, state: State, action: Action, *, seq: int, leaving: Sequence[str] = ()) -> Request:
         """The question to the policy about this action."""
@@ -125,7 +125,9 @@ class Work:
             return outcome
         transcript.checked()
         reply = Reply.from_json(json.dumps(outcome.observation.data))
-        self.tokens = self.store.add_usage(self.run, reply.usage.prompt_tokens + reply.usage.completion_tokens)
+        used = reply.usage.prompt_tokens + reply.usage.completion_tokens
+        self.store.runs.count(self.run, tokens=used)
+        self.tokens += used
         return reply
 
     def tell(self, kind: str, **what: object) -> None:

@@ -7,13 +7,14 @@ from typing import Any, assert_never
 from langgraph.types import interrupt
 from pydantic import ValidationError
 
+from agent.history import action_of
 from agent.nodes.checking import note_evidence
 from agent.nodes.planning import MOST_FAULTS, Update, accepted, ask_about_plan, held, pending_call
 from agent.nodes.restoring import restore_page
 from agent.planning import CHANGE_TOOL, PLAN_TOOL, changed_plan
 from agent.state import PendingCall, State
 from agent.work import Work, label_json, label_of
-from policies.action import ACTION, Action
+from policies.action import Action
 from policies.card import plan_card
 from policies.dryrun import acceptable_by_rule, preflight
 from policies.errors import PolicyError
@@ -43,7 +44,7 @@ async def propose(work: Work, state: State) -> Update:
         return update | {"same": same}
     if reply.text and reply.finish is not Finish.LENGTH:
         transcript.append(message("assistant", reply.text))
-        work.store.put_document(work.run, "summary", {"text": reply.text})
+        work.store.documents.put(work.run, "summary", {"text": reply.text})
         return update | {"messages": len(transcript), "calls": [], "checking": 1, "faults": 0}
     if state["faults"] + 1 >= MOST_FAULTS:
         return update | {"trouble": f"the model gave no usable answer in {MOST_FAULTS} tries", "faults": 0}
@@ -72,7 +73,7 @@ async def act(work: Work, state: State) -> Update:
         case Waiting(question=id):
             calls = [c.copy() for c in state["calls"]]
             calls[index] |= {"seq": seq, "waits_for": id}
-            work.tell("question", question=work.store.question(id))
+            work.tell("question", question=work.store.questions.get(id))
             return {"calls": calls, "seq": after}
         case Done(observation=seen):
             if step is not None:
@@ -96,7 +97,7 @@ def _asked_now(work: Work, state: State, call: PendingCall) -> bool:
     """True while the call's question has no verdict yet."""
     if call["waits_for"] is None or call["seq"] is None:
         return False
-    question = work.store.question(call["waits_for"])
+    question = work.store.questions.get(call["waits_for"])
     row = question.row(call["seq"]) if question else None
     return question is not None and row is not None and question.verdict(row, work.clock.now()) is None
 
@@ -109,24 +110,22 @@ def unanswered(work: Work, state: State) -> bool:
 
 async def _action(work: Work, state: State, call: PendingCall, seq: int) -> Action:
     """The call's action: as recorded if it was submitted before, else made from the arguments."""
-    recorded = work.store.recorded_action(work.run, seq)
+    recorded = action_of(work.store, work.run, seq)
     if recorded is not None:
-        action = ACTION.validate_python(recorded)
-    else:
-        if call["name"] == PLAN_TOOL:
-            raise ToolError("the plan is accepted already; propose further steps with change_plan")
-        asked = ToolCall(
-            id=call["id"],
-            name=call["name"],
-            arguments=call["arguments"],
-            raw="",
-            fault=call["fault"],
-            repaired=call["repaired"],
-        )
-        action = await work.catalog.action(work.run, asked)
-    if recorded is not None and action.kind.startswith("browser.") and action.kind != "browser.open":
-        await restore_page(work, state, before=seq)
-    return action
+        if recorded.kind.startswith("browser.") and recorded.kind != "browser.open":
+            await restore_page(work, state, before=seq)
+        return recorded
+    if call["name"] == PLAN_TOOL:
+        raise ToolError("the plan is accepted already; propose further steps with change_plan")
+    asked = ToolCall(
+        id=call["id"],
+        name=call["name"],
+        arguments=call["arguments"],
+        raw="",
+        fault=call["fault"],
+        repaired=call["repaired"],
+    )
+    return await work.catalog.action(work.run, asked)
 
 
 def _change(work: Work, state: State, index: int) -> Update:
@@ -138,7 +137,7 @@ def _change(work: Work, state: State, index: int) -> Update:
     except (ToolError, ValueError) as error:
         return _tell_model(work, state, index, f"Not executed: {error}", seq=state["seq"])
     if call["waits_for"] and call["seq"] is not None:
-        question = work.store.question(call["waits_for"])
+        question = work.store.questions.get(call["waits_for"])
         row = question.row(call["seq"]) if question else None
         if question is None or row is None or not question.verdict(row, work.clock.now()) or row.digest != plan.digest:
             why = next((a.because for a in row.answers if not a.yes), "") if row else ""
@@ -150,7 +149,7 @@ def _change(work: Work, state: State, index: int) -> Update:
             title, lines = plan_card(plan, checked)
             return ask_about_plan(work, state, plan, f"Change of plan: {title}", lines, index)
         by = "rule:accept_plan"
-    work.store.set_plan(work.run, plan, mandate.hosts)
+    work.store.mandates.set_plan(work.run, plan, mandate.hosts)
     calls = [call, *state["calls"][:index], *state["calls"][index + 1 :]]
     update = accepted(work, {**state, "calls": calls}, plan, by=by)  # answers the first call
     rest = [c.copy() for c in state["calls"]]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from agent.history import counted
 from agent.state import State
 from agent.work import Work, label_json, label_of
 from policies.action import Action, BrowserOpen, FileRead, ServerRun, ShellRun, TableRead
+from policies.ledger import Draft
 from policies.mandate import CommandSays, FileHas, Mandate, PageShows, PlannedStep
 from policies.outcome import Done, Observation
 
@@ -20,20 +22,20 @@ def note_evidence(work: Work, step: PlannedStep, action: Action, seen: Observati
     if mandate is None:
         return
     if seen.rows is not None:
-        work.store.note_rows(work.run, step.n, seen.rows)
+        work.store.mandates.note_rows(work.run, step.n, seen.rows)
     met = set(mandate.met)
     for later in mandate.plan.steps:
         if later.only_if and later.only_if.step == step.n:
             (met.add if says(seen.text, later.only_if.says) else met.discard)(later.n)
     if met != mandate.met:
-        work.store.note_met(work.run, frozenset(met))
-    progress = work.store.document(work.run, "progress") or {}
+        work.store.mandates.note_met(work.run, frozenset(met))
+    progress = work.store.documents.get(work.run, "progress") or {}
     mine = progress.get(str(step.n), {"done": 0})
     mine["done"] += 1
     if isinstance(step.expect, PageShows) and "*" in step.expect.url:
         # which page it will be is only known now: the page that answered is the evidence
         mine["shown"] = mine.get("shown", 0) + int(step.expect.text in seen.text)
-    work.store.put_document(work.run, "progress", {**progress, str(step.n): mine})
+    work.store.documents.put(work.run, "progress", {**progress, str(step.n): mine})
 
 
 async def verify(work: Work, state: State) -> Update:
@@ -43,8 +45,8 @@ async def verify(work: Work, state: State) -> Update:
     step = next((s for s in mandate.plan.steps if s.n >= state["checking"] and s.expect), None)
     if step is None:
         return {"end": "done"}
-    checks = work.store.document(work.run, "checks") or {}
-    progress = (work.store.document(work.run, "progress") or {}).get(str(step.n), {})
+    checks = work.store.documents.get(work.run, "checks") or {}
+    progress = (work.store.documents.get(work.run, "progress") or {}).get(str(step.n), {})
     update: Update = {"checking": step.n + 1}
     probe = _probe(step)
     if not progress and step.only_if is not None and step.n not in mandate.met:
@@ -63,8 +65,9 @@ async def verify(work: Work, state: State) -> Update:
             verdict, evidence = "not verifiable", getattr(outcome, "reason", "it would need an answer first")
             if isinstance(step.expect, FileHas):
                 verdict = "failed"
-    work.store.put_document(work.run, "checks", {**checks, str(step.n): {"verdict": verdict, "evidence": evidence}})
-    work.store.note_verdict(work.run, work.epoch, step.n, verdict, work.clock.now())
+    work.store.documents.put(work.run, "checks", {**checks, str(step.n): {"verdict": verdict, "evidence": evidence}})
+    entry = Draft(event="verified", seq=0, facts={"step": step.n, "verdict": verdict}, body={"evidence": evidence})
+    work.store.ledger.record(work.run, (entry,), epoch=work.epoch, now=work.clock.now())
     work.tell("verified", text=verdict, step=step.n, more={"evidence": evidence})
     return update
 
@@ -73,7 +76,7 @@ async def report(work: Work, state: State) -> Update:
     """Put together what was done, delivered and verified."""
     mandate = work.mandate()
     end = state.get("end") or "failed"
-    work.store.put_document(work.run, "report", _report(work, state, mandate, end))
+    work.store.documents.put(work.run, "report", _report(work, state, mandate, end))
     work.tell("ended", text=end)
     return {"end": end}
 
@@ -120,10 +123,10 @@ def _judged(step: PlannedStep, seen: Observation) -> tuple[str, str]:
 
 
 def _report(work: Work, state: State, mandate: Mandate | None, end: str) -> dict[str, Any]:
-    progress = work.store.document(work.run, "progress") or {}
-    checks = work.store.document(work.run, "checks") or {}
+    progress = work.store.documents.get(work.run, "progress") or {}
+    checks = work.store.documents.get(work.run, "checks") or {}
     steps = mandate.plan.steps if mandate else ()
-    rows = []
+    events, rows = counted(work.store, work.run), []
     for step in steps:
         check = checks.get(str(step.n), {})
         done = progress.get(str(step.n), {}).get("done", 0)
@@ -141,9 +144,9 @@ def _report(work: Work, state: State, mandate: Mandate | None, end: str) -> dict
         "end": end,
         "why": state.get("trouble") or "",
         "steps": rows,
-        "refused": work.store.count_events(work.run, "denied"),
-        "questions": work.store.count_questions(work.run),
+        "refused": events["denied"],
+        "questions": len(work.store.questions.all(work.run, open_only=False)),
         "deliverables": list(mandate.plan.deliverables) if mandate else [],
-        "summary": (work.store.document(work.run, "summary") or {}).get("text", ""),
+        "summary": (work.store.documents.get(work.run, "summary") or {}).get("text", ""),
         "tokens": work.tokens,
     }

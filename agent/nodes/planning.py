@@ -51,7 +51,7 @@ async def plan(work: Work, state: State) -> Update:
             transcript.append(message("user", f"No plan arrived: {error}"))
         return update | {"messages": len(transcript), "faults": state["faults"] + 1}
     transcript.append(assistant(reply.text, (call,)))
-    work.store.set_plan(work.run, made, hosts_in(work.task))
+    work.store.mandates.set_plan(work.run, made, hosts_in(work.task))
     pending = pending_call(call)
     return update | {"messages": len(transcript), "faults": 0, "calls": [pending], "end": None}
 
@@ -61,7 +61,7 @@ async def preflight_node(work: Work, state: State) -> Update:
     mandate = work.mandate()
     assert mandate is not None, "a plan was stored before"
     checked = preflight(mandate.plan, work.policy, principal=work.principal, now=work.clock.now())
-    work.store.put_document(work.run, "preflight", checked.model_dump(mode="json"))
+    work.store.documents.put(work.run, "preflight", checked.model_dump(mode="json"))
     work.tell("plan", text=mandate.plan.summary)
     if work.dry_run:
         return {"end": "previewed"}
@@ -77,7 +77,7 @@ async def accept(work: Work, state: State) -> Update:
     """Read the answer to the plan's card."""
     pending = state["calls"][0]
     seq = pending["seq"]
-    question = work.store.question(pending["waits_for"] or "")
+    question = work.store.questions.get(pending["waits_for"] or "")
     mandate = work.mandate()
     if question is None or seq is None or mandate is None or (row := question.row(seq)) is None:
         return {"trouble": "the question about the plan is gone; start the task again", "end": "failed"}
@@ -103,8 +103,8 @@ def accepted(work: Work, state: State, plan: Plan, *, by: str) -> Update:
     )
     outcome = Done(observation=Observation(text=f"accepted by {by}"))
     row = Submission(run=work.run, seq=seq, digest=plan.digest, outcome=outcome)
-    work.store.commit(row, (entry,), epoch=work.epoch, now=now)
-    work.store.accept(work.run, acceptance)
+    work.store.records.commit(row, (entry,), epoch=work.epoch, now=now)
+    work.store.mandates.accept(work.run, acceptance)
     work.transcript.append(result(state["calls"][0]["id"], "The plan is accepted. Carry it out now."))
     return {"seq": max(state["seq"], seq + 1), "calls": [], "messages": len(work.transcript), "turn": state["turn"] + 1}
 
@@ -129,7 +129,7 @@ def ask_about_plan(
     )
     entry = Draft(event="asked", seq=seq, facts={"plan": plan.digest, "question": question.id})
     row = Submission(run=work.run, seq=seq, digest=plan.digest, outcome=Waiting(question=question.id))
-    work.store.commit(row, (entry,), epoch=work.epoch, question=question, now=now)
+    work.store.records.commit(row, (entry,), epoch=work.epoch, question=question, now=now)
     calls = [c.copy() for c in state["calls"]]
     calls[index] |= {"seq": seq, "waits_for": question.id}
     work.tell("question", question=question)

@@ -6,9 +6,10 @@ from what was judged, the executor refuses the old action and the model proposes
 
 from __future__ import annotations
 
+from agent.history import done_actions
 from agent.state import State
 from agent.work import Work
-from policies.action import ACTION, BrowserClick, BrowserFill, BrowserOpen, BrowserSubmit
+from policies.action import BrowserClick, BrowserFill, BrowserOpen, BrowserSubmit
 from policies.errors import ActionFailed
 from policies.outcome import Done
 
@@ -20,8 +21,7 @@ async def restore_page(work: Work, state: State, *, before: int) -> None:
     """Bring the browser back to where the action `before` was judged; ActionFailed when that cannot be done."""
     if work.pages is None or work.pages.has_page(work.run):
         return
-    for seq, recorded in work.store.recorded_actions(work.run, prefix="browser.", before=before):
-        action = ACTION.validate_python(recorded)
+    for seq, action in done_actions(work.store, work.run, prefix="browser.", before=before):
         repeatable = isinstance(action, BrowserOpen | BrowserFill) or (
             isinstance(action, BrowserSubmit | BrowserClick) and action.does in ("read", "login")
         )

@@ -1,0 +1,39 @@
+"""What a run has done so far, read back from its ledger. Not for the hot path: it reads the whole chain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from agent.store.store import Store
+from policies.action import ACTION, Action
+
+
+def action_of(store: Store, run: str, seq: int) -> Action | None:
+    """The action that was submitted under this number, if one was."""
+    if store.records.submission(run, seq) is None:
+        return None
+    found = None
+    for entry in store.ledger.entries(run):
+        if entry.seq == seq and entry.event in ("asked", "intent", "denied"):
+            found = entry.index
+    body = store.ledger.body(run, found) if found is not None else None
+    return ACTION.validate_python(body["action"]) if isinstance(body, dict) and "action" in body else None
+
+
+def done_actions(store: Store, run: str, *, prefix: str, before: int) -> Iterator[tuple[int, Action]]:
+    """The actions of some kinds that were carried out, in order, up to a number."""
+    intents = {}
+    for entry in store.ledger.entries(run):
+        kind = str(entry.facts.get("kind", ""))
+        if entry.event == "intent" and kind.startswith(prefix) and entry.seq < before:
+            intents[entry.seq] = entry.index
+        elif entry.event == "done" and entry.seq in intents:
+            body = store.ledger.body(run, intents.pop(entry.seq))
+            if isinstance(body, dict):
+                yield entry.seq, ACTION.validate_python(body["action"])
+
+
+def counted(store: Store, run: str) -> Counter[str]:
+    """How often each event occurred."""
+    return Counter(entry.event for entry in store.ledger.entries(run))
