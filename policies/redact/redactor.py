@@ -95,8 +95,8 @@ class Redactor:
         layer = base.replaced(brackets) if brackets else base
         taken = bytearray(len(text))
         found: list[Found] = []
-        # What is next to a value can be seen as one only when the value is gone, so look again while something
-        # is found. The limit keeps the time linear for texts built to be peeled one value at a time.
+        # Look again while something is found: for what was learned in this text, and for what a longer candidate hid.
+        # The limit keeps the time linear for texts built to be peeled.
         for _ in range(_ROUNDS):
             spans = _chosen(self._scan(layer, text), taken)
             if not spans:

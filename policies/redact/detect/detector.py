@@ -10,7 +10,11 @@ from typing import cast
 
 import re2  # type: ignore[import-untyped]
 
-ALNUM = frozenset((string.ascii_letters + string.digits).encode("ascii"))
+from policies.redact.folded import MASK
+
+# A handle counts as part of the word it touches. Otherwise each value replaced would free the next one of a chain
+# without blanks, and redacting twice would find more than redacting once.
+ALNUM = frozenset((string.ascii_letters + string.digits).encode("ascii") + MASK)
 WORD = ALNUM | frozenset(b"_-")
 NOTHING: frozenset[int] = frozenset()
 
@@ -53,7 +57,7 @@ class Detector:
     before: frozenset[int] = NOTHING
     """Bytes that may not stand directly before the match."""
     number: bool = False
-    """Refused when a letter or digit follows, or `.`, `-`, `/`, `_` or `:` joins it to a digit: it is part of
+    """Refused when a letter or digit follows, or `.` or `-` joins it to a digit: it is part of
     an amount, a date or a longer number."""
     learn: bool = False
     """Known only by its context, so its value is looked for literally from then on."""
@@ -79,7 +83,7 @@ class Detector:
         if start and data[start - 1] in self.before:
             return False
         left, right = data[max(0, start - 2) : start][::-1], data[end : end + 2]
-        return not (self.number and (right[:1].isalnum() or _joined(left) or _joined(right)))
+        return not (self.number and ((right[:1] and right[0] in ALNUM) or _joined(left) or _joined(right)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,4 +111,4 @@ def by_needles(*detectors: Detector) -> Family:
 
 
 def _joined(outward: bytes) -> bool:
-    return len(outward) == 2 and outward[0] in b".-/_:" and outward[1:].isdigit()
+    return len(outward) == 2 and outward[0] in b".-" and outward[1:].isdigit()

@@ -73,10 +73,8 @@ _EMAIL = (
     rb"|\d[xX-][A-Za-z0-9-]+\.)(?:" + _LABEL + rb")*(?:[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,40})"
 )
 _RESIDENT_ID = rb"\d{17}[\dXx]|\d{6}[ -]\d{8}[ -]\d{3}[\dXx]"
-_CARD = (
-    rb"\d{4}(?: \d{4}){3}(?: ?\d{1,3})?|\d{4}(?:-\d{4}){3}(?:-?\d{1,3})?|\d{4}[ -]\d{6}[ -]\d{4,5}"
-    rb"|\d{6}[ -]\d{10,13}|\d{13,19}"
-)
+_LONG_CARD = rb"\d{4}(?: \d{4}){3} ?\d{1,3}|\d{4}(?:-\d{4}){3}-?\d{1,3}"
+_CARD = rb"\d{4}(?: \d{4}){3}|\d{4}(?:-\d{4}){3}|\d{4}[ -]\d{6}[ -]\d{4,5}|\d{6}[ -]\d{10,13}|\d{13,19}"
 _MOBILE = (
     rb"(?:\(?(?:\+|00)?86\)?[ -]?)?(?:1[3-9]\d{9}|1[3-9]\d(?: \d{4} ?\d{4}|-\d{4}-?\d{4}|\d{4} \d{4})"
     rb"|1[3-9]\d{2}[ -]\d{3}[ -]\d{4}|1[3-9]\d{2}[ -]\d{4}[ -]\d{3}|1 [3-9](?: \d){9})"
@@ -94,6 +92,7 @@ NUMBERS = Family(
     gate=linear(rb"\d(?:[ ().-]{0,2}\d){6}"),
     detectors=(
         _number("cn_id", _RESIDENT_ID, _is_resident_id),
+        _number("bank_card", _LONG_CARD, _is_card),
         _number("bank_card", _CARD, _is_card),
         _number("phone", _MOBILE, lambda _: True),
         _number("phone", _LANDLINE, lambda value: value[:1] in b"(0+" and len(value) > 9),

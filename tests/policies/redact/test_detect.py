@@ -83,11 +83,17 @@ def test_escapes_inside_escapes_are_taken_off() -> None:
     assert found("&amp;#49;3800138000") == [("phone", "&amp;#49;3800138000")]
 
 
-def test_every_one_of_two_neighbours_is_found() -> None:
-    assert found("a@b.com13800138000") == [("email", "a@b.com"), ("phone", "13800138000")]
-    assert [each for each, _ in found("13800138000,11010519491231002X 4111111111111111\t010-62345678")] == [
-        "phone",
-        "cn_id",
-        "bank_card",
-        "phone",
+def test_every_one_of_a_list_is_found() -> None:
+    text = "13800138000/13912345678,11010519491231002X 4111111111111111\t010-62345678、a@b.com;c@d.org"
+
+    assert [each for each, _ in found(text)] == [
+        *("phone", "phone", "cn_id", "bank_card", "phone", "email", "email"),
     ]
+
+
+def test_a_card_is_found_before_its_expiry_date() -> None:
+    assert found("4111 1111 1111 1111 12/27 123") == [("bank_card", "4111 1111 1111 1111")]
+
+
+def test_a_value_that_touches_a_handle_is_part_of_that_word() -> None:
+    assert found("a@b.com13800138000") == [("email", "a@b.com")]
