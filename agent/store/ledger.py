@@ -6,54 +6,18 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from pydantic import JsonValue
-from sqlalchemy import bindparam, insert, select, update
 
 from agent.errors import StoreUnreadable
 from agent.store import tables
 from agent.store.database import Database, stamp
-from agent.store.runs import Runs, found
+from agent.store.runs import Runs, taken
 from agent.store.seal import Keys
 from policies.action import canonical_json
-from policies.errors import StaleEpoch
 from policies.ledger import Broken, Draft, Entry, linked, verify
 
-_runs, _entries, _bodies = tables.runs.c, tables.entries.c, tables.bodies.c
-_HEAD = (
-    select(_runs.epoch, _runs.length, _runs.head, _runs.head_at, _runs.plan)
-    .where(_runs.id == bindparam("run"))
-    .with_for_update()
-)
-_MOVE_HEAD = (
-    update(tables.runs)
-    .where(_runs.id == bindparam("run"))
-    .values(
-        length=bindparam("new_length"),
-        head=bindparam("new_head"),
-        head_at=bindparam("new_at"),
-        head_mark=bindparam("new_mark"),
-    )
-)
-_RECORDED = select(_runs.length, _runs.head, _runs.head_mark, _runs.data_key).where(_runs.id == bindparam("run"))
-_HEADS = select(_runs.id, _runs.length, _runs.head).order_by(_runs.created_at, _runs.id)
-_ADD = insert(tables.entries)
-_ADD_BODY = insert(tables.bodies)
-_ALL = select(*_entries).where(_entries.run == bindparam("run")).order_by(_entries["index"])
-_BODIES = select(_bodies["index"], _bodies.body_sealed).where(_bodies.run == bindparam("run"))
-_BODY = _BODIES.where(_bodies["index"] == bindparam("at"))
-_NAMES = [column.name for column in _entries]
-
-
-class Head(NamedTuple):
-    """Where a run's chain stands, read inside the transaction that goes on from it."""
-
-    epoch: int
-    length: int
-    digest: str
-    at: str
-    plan: str | None
+_ENTRY = [column.name for column in tables.entries.c]
 
 
 class Ledger:
@@ -65,58 +29,59 @@ class Ledger:
     def record(self, run: str, drafts: Sequence[Draft], *, epoch: int, now: datetime) -> None:
         """Add entries that belong to no submission, such as a run's beginning and end; StaleEpoch."""
         with self._db.writing():
-            self.extend(run, self.head(run, epoch), drafts, now)
+            self.extend(run, drafts, epoch=epoch, now=now)
 
-    def head(self, run: str, epoch: int | None = None) -> Head:
-        """The run's head, inside a transaction; StaleEpoch unless `epoch` is the current one or None."""
-        head = Head(*found(self._db.one(_HEAD, run=run), run))
-        if epoch not in (None, head.epoch):
-            raise StaleEpoch(f"run {run!r} was taken over by another process; this one must stop")
-        return head
+    def extend(self, run: str, drafts: Sequence[Draft], *, epoch: int | None, now: datetime) -> None:
+        """`record` inside a transaction; None stands for the run's present epoch.
 
-    def extend(self, run: str, head: Head, drafts: Sequence[Draft], now: datetime) -> None:
-        """Add entries after `head`, inside a transaction. A clock that went back is held at the last entry."""
-        length, digest, at = head.length, head.digest, max(stamp(now), head.at)
-        moment = datetime.fromisoformat(at)
-        for draft in drafts:
-            entry = linked(draft, run=run, index=length, prev=digest, at=moment)
-            self._db.do(
-                _ADD,
-                **{"run": run, "index": length, "version": entry.version, "at": at, "event": entry.event},
+        A clock that went back is held at the time of the last entry.
+        """
+        current, length, prev, last_at = self._runs.row(run, "epoch length head head_at", lock=True)
+        if epoch not in (None, current):
+            raise taken(run)
+        at = max(stamp(now), last_at)
+        for index, draft in enumerate(drafts, length):
+            entry = linked(draft, run=run, index=index, prev=prev, at=datetime.fromisoformat(at))
+            self._db.add(
+                tables.entries,
+                **{"run": run, "index": index, "version": entry.version, "at": at, "event": entry.event},
                 **{"seq": entry.seq, "facts": canonical_json(entry.facts).decode(), "body_digest": entry.body_digest},
-                **{"prev": digest, "hash": entry.hash},
+                **{"prev": prev, "hash": entry.hash},
             )
             if draft.body is not None:
-                body = self._runs.seal(run).seal(canonical_json(draft.body), "bodies", run, str(length))
-                self._db.do(_ADD_BODY, **{"run": run, "index": length, "body_sealed": body})
-            length, digest = length + 1, entry.hash
-        mark = self._keys.sign(run, str(length), digest)
-        self._db.do(_MOVE_HEAD, run=run, new_length=length, new_head=digest, new_at=at, new_mark=mark)
+                sealed = self._runs.seal(run).seal(canonical_json(draft.body), "bodies", run, str(index))
+                self._db.add(tables.bodies, **{"run": run, "index": index, "body_sealed": sealed})
+            prev = entry.hash
+        length += len(drafts)
+        mark = self._keys.sign(run, str(length), prev)
+        self._db.change(tables.runs, {"id": run}, length=length, head=prev, head_at=at, head_mark=mark)
 
     def entries(self, run: str) -> list[Entry]:
         """The run's chain as it is stored, unchecked; StoreUnreadable for a row that is no entry."""
-        found_entries, readable = self._parsed(run)
-        if not readable:
-            raise StoreUnreadable(f"entry {len(found_entries)} of run {run!r} was changed; see: remit audit verify")
-        return found_entries
+        entries, whole = self._parsed(run)
+        if not whole:
+            raise StoreUnreadable(f"entry {len(entries)} of run {run!r} was changed; see: remit audit verify")
+        return entries
 
     def heads(self) -> dict[str, tuple[int, str]]:
         """The recorded length and head of every chain, oldest run first."""
-        return {run: (length, head) for run, length, head in self._db.all(_HEADS)}
+        rows = self._db.find(tables.runs, "id length head", order="created_at id")
+        return {run: (length, head) for run, length, head in rows}
 
     def body(self, run: str, index: int) -> JsonValue:
-        """The body of an entry, None when it has none; StoreUnreadable when erased or changed."""
-        row = self._db.one(_BODY, run=run, at=index)
-        return None if row is None else self._opened(run, index, row[1])
+        """The body of an entry, None when it has none; StoreUnreadable when it was erased or changed."""
+        for (sealed,) in self._db.find(tables.bodies, "body_sealed", run=run, index=index):
+            return self._opened(run, index, sealed)
+        return None
 
     def verify(self, run: str) -> Broken | None:
         """The first entry of the run that does not hold, or None: chain, signed head, and bodies not erased."""
-        with self._db.reading():
-            length, head, mark, key = found(self._db.one(_RECORDED, run=run), run)
-            entries, readable = self._parsed(run)
-            bodies = dict(self._db.all(_BODIES, run=run))
+        with self._db.writing():  # so that nothing is added between the reads
+            length, head, mark, key = self._runs.row(run, "length head head_mark data_key", lock=True)
+            entries, whole = self._parsed(run)
+            bodies = dict(self._db.find(tables.bodies, "index body_sealed", run=run))
         broken = verify(run, entries, length=length, head=head)
-        if broken and broken.index == len(entries) and not readable:
+        if broken and broken.index == len(entries) and not whole:
             broken = Broken(run=run, index=broken.index, why="it is no entry any more")
         for entry in entries[: broken.index if broken else None] if key is not None else ():
             if why := self._body_fault(entry, bodies.get(entry.index)):
@@ -127,15 +92,15 @@ class Ledger:
 
     def export(self, run: str) -> Iterator[str]:
         """The chain as lines of JSON: the entries without their bodies, then the signed head."""
-        length, head, mark, _ = found(self._db.one(_RECORDED, run=run), run)
-        yield from (entry.model_dump_json() for entry in self.entries(run))
+        length, head, mark = self._runs.row(run, "length head head_mark")
+        yield from (entry.model_dump_json() for entry in self.entries(run)[:length])
         yield json.dumps({"run": run, "length": length, "head": head, "mark": mark})
 
     def _parsed(self, run: str) -> tuple[list[Entry], bool]:
-        """The entries up to the first row that cannot be read, and whether there is none such."""
+        """The entries up to the first row that is none, and whether that was all."""
         entries: list[Entry] = []
-        for row in self._db.all(_ALL, run=run):
-            values = dict(zip(_NAMES, row, strict=True))
+        for row in self._db.find(tables.entries, " ".join(_ENTRY), order="index", run=run):
+            values = dict(zip(_ENTRY, row, strict=True))
             try:
                 entries.append(Entry.model_validate(values | {"facts": json.loads(values["facts"])}))
             except ValueError:
@@ -147,10 +112,8 @@ class Ledger:
         return body
 
     def _body_fault(self, entry: Entry, sealed: bytes | None) -> str | None:
-        if (sealed is None) != (entry.body_digest is None):
-            return "its body is missing" if sealed is None else "it has a body that is not its own"
         if sealed is None:
-            return None
+            return "its body is missing" if entry.body_digest else None
         try:
             body = self._opened(entry.run, entry.index, sealed)
         except StoreUnreadable:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import bindparam, case, select, update
+from sqlalchemy import bindparam, case, update
 from sqlalchemy.dialects.postgresql import insert
 
 from agent.store import tables
@@ -22,26 +21,16 @@ from policies.outcome import OUTCOME
 from policies.ports import Submission
 from policies.question import Question
 
-# Postgres's INSERT … ON CONFLICT is also SQLite's; SQLAlchemy compiles this one for both.
-_submissions, _counters = tables.submissions.c, tables.counters.c
-_KEY = (_submissions.run == bindparam("run"), _submissions.seq == bindparam("seq"))
-_GET = select(_submissions.digest, _submissions.outcome_sealed, _submissions.planned).where(*_KEY)
-_BEFORE = select(_submissions.digest, _submissions.plan, _submissions.reserved_at).where(*_KEY)
-_put = insert(tables.submissions)
-_PUT = _put.on_conflict_do_update(
-    index_elements=["run", "seq"],
-    set_={c: _put.excluded[c] for c in ("outcome_sealed", "planned", "plan", "reserved_at")},
-)
-_take = insert(tables.counters)
-_used = _counters.used + _take.excluded.used
+_counters, _take = tables.counters.c, insert(tables.counters)
+_sum = _counters.used + _take.excluded.used
 _TAKE = _take.on_conflict_do_update(
-    index_elements=["key", "window"], set_={"used": _used}, where=_used <= bindparam("most")
+    index_elements=["key", "window"], set_={"used": _sum}, where=_sum <= bindparam("most")
 )
-_LEFT = select(_counters.used).where(_counters.key == bindparam("key"), _counters.window == bindparam("window"))
+_left = _counters.used - bindparam("amount")
 _RETURN = (
     update(tables.counters)
     .where(_counters.key == bindparam("of"), _counters.window == bindparam("during"))
-    .values(used=case((_counters.used > bindparam("amount"), _counters.used - bindparam("amount")), else_=0))
+    .values(used=case((_left > 0, _left), else_=0))
 )
 
 
@@ -56,13 +45,13 @@ class SubmissionRecords:
 
     def submission(self, run: str, seq: int) -> Submission | None:
         """The row of this key."""
-        row = self._db.one(_GET, run=run, seq=seq)
-        if row is None:
-            return None
-        digest, sealed, planned = row
-        opened = None if sealed is None else self._runs.seal(run).open(sealed, "submissions", run, str(seq))
-        outcome = None if opened is None else OUTCOME.validate_json(opened)
-        return Submission(run=run, seq=seq, digest=digest, outcome=outcome, planned=planned)
+        for row in self._db.find(tables.submissions, "digest outcome_sealed planned", run=run, seq=seq):
+            digest, sealed, planned = row
+            outcome = None
+            if sealed is not None:
+                outcome = OUTCOME.validate_json(self._runs.seal(run).open(sealed, "submissions", run, str(seq)))
+            return Submission(run=run, seq=seq, digest=digest, outcome=outcome, planned=planned)
+        return None
 
     def commit(
         self,
@@ -83,11 +72,16 @@ class SubmissionRecords:
         AnswerRefused when the question to be replaced was answered meanwhile. What was reserved or spent is
         given back at most once, to the window and the plan it was taken from.
         """
-        run, seq = submission.run, submission.seq
+        run, seq, digest, sealed = submission.run, submission.seq, submission.digest, None
+        if submission.outcome is not None:
+            plain = submission.outcome.model_dump_json().encode()
+            sealed = self._runs.seal(run).seal(plain, "submissions", run, str(seq))
         with self._db.writing():
-            head = self._ledger.head(run, epoch)
-            digest, plan, reserved_at = self._db.one(_BEFORE, run=run, seq=seq) or (submission.digest, None, None)
-            if digest != submission.digest:
+            # First, as it checks the epoch and, on Postgres, takes the lock on the run.
+            self._ledger.extend(run, entries, epoch=epoch, now=now)
+            before = self._db.find(tables.submissions, "digest plan reserved_at", run=run, seq=seq)
+            known, plan, reserved_at = before[0] if before else (digest, None, None)
+            if known != digest:
                 raise SubmissionConflict(
                     f"step {seq} of run {run!r} already stands for another action; look at the run"
                 )
@@ -101,16 +95,14 @@ class SubmissionRecords:
                 self._reserve(run, reserve, now)
                 reserved_at = stamp(now)
             if spend is not None:
-                self._mandates.spend(run, head.plan, spend)
-                plan = head.plan
+                plan = self._mandates.spend(run, spend)
             if question is not None:
                 self._questions.put(question)
-            self._db.do(
-                _PUT,
-                **{"run": run, "seq": seq, "digest": digest, "outcome_sealed": self._sealed(submission)},
+            self._db.put(
+                tables.submissions,
+                **{"run": run, "seq": seq, "digest": digest, "outcome_sealed": sealed},
                 **{"planned": submission.planned, "plan": plan, "reserved_at": reserved_at},
             )
-            self._ledger.extend(run, head, entries, now)
 
     def open_question(self, run: str, turn: int) -> Question | None:
         """The still unanswered batch question of a turn, to which further rows may be added."""
@@ -120,25 +112,19 @@ class SubmissionRecords:
         """A question by its id."""
         return self._questions.get(id)
 
-    def _sealed(self, submission: Submission) -> bytes | None:
-        if submission.outcome is None:
-            return None
-        plain = submission.outcome.model_dump_json().encode()
-        return self._runs.seal(submission.run).seal(plain, "submissions", submission.run, str(submission.seq))
-
     def _reserve(self, run: str, reservations: Sequence[Reservation], now: datetime) -> None:
         for wanted in reservations:
-            key: dict[str, Any] = {"key": wanted.key, "window": _window(run, wanted.window, now)}
-            fits = 0 <= wanted.amount <= wanted.limit
-            if not fits or not self._db.do(_TAKE, **key, used=wanted.amount, most=wanted.limit):
-                used = (self._db.one(_LEFT, **key) or (0,))[0]
-                left = max(0, wanted.limit - used)
+            window = _window(run, wanted.window, now)
+            taken = {"key": wanted.key, "window": window, "used": wanted.amount, "most": wanted.limit}
+            if not 0 <= wanted.amount <= wanted.limit or not self._db.do(_TAKE, **taken):
+                rows = self._db.find(tables.counters, "used", key=wanted.key, window=window)
+                left = max(0, wanted.limit - (rows[0][0] if rows else 0))
                 raise LimitReached(f"the limit {wanted.key!r} leaves {left} of {wanted.limit} per {wanted.window}")
 
     def _give_back(self, run: str, reservations: Sequence[Reservation], taken_at: datetime) -> None:
         for taken in reservations:
-            window = _window(run, taken.window, taken_at)
-            self._db.do(_RETURN, of=taken.key, during=window, amount=max(0, taken.amount))
+            during = _window(run, taken.window, taken_at)
+            self._db.do(_RETURN, of=taken.key, during=during, amount=max(0, taken.amount))
 
 
 def _window(run: str, window: str, at: datetime) -> str:
@@ -150,5 +136,4 @@ def _window(run: str, window: str, at: datetime) -> str:
             return f"{at.astimezone(UTC):%Y-%m-%dT%H}"
         case "day":
             return f"{at.astimezone(UTC):%Y-%m-%d}"
-        case _:
-            raise LimitReached(f"the window {window!r} of a limit is not run, hour or day; correct the policy")
+    raise LimitReached(f"the window {window!r} of a limit is not run, hour or day; correct the policy")

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
-
 from agent.store import tables
+from agent.store.contents import Documents, Messages, RunHandles
 from agent.store.database import Database
-from agent.store.handles import RunHandles
 from agent.store.ledger import Ledger
 from agent.store.mandates import Mandates
 from agent.store.questions import Questions
 from agent.store.records import SubmissionRecords
 from agent.store.runs import Runs
 from agent.store.seal import Keys
-from agent.store.transcript import Documents, Messages
 from policies.ports import Clock
-
-_CANARY = select(tables.canary.c.canary_sealed)
-_PLANT = insert(tables.canary).on_conflict_do_nothing()
 
 
 class Store:
@@ -35,7 +28,7 @@ class Store:
         self.questions = Questions(database, self.runs, self.ledger)
         self.documents = Documents(database, self.runs)
         self.messages = Messages(database, self.runs)
-        self.mandates = Mandates(database, self.runs, self.documents)
+        self.mandates = Mandates(self.runs, self.documents)
         self.records = SubmissionRecords(database, self.runs, self.ledger, self.questions, self.mandates)
 
     @classmethod
@@ -47,13 +40,12 @@ class Store:
         """
         database = Database(url)
         try:
-            # A value whose only use is to show, before anything is written, that we hold the right key.
-            row = database.one(_CANARY)
-            if row is None:
-                with database.writing():
-                    database.do(_PLANT, id=1, canary_sealed=keys.wrap(b"remit", "canary"))
-                row = database.one(_CANARY) or (b"",)
-            keys.unwrap(row[0], "canary")
+            with database.writing():
+                # A value that only shows, before anything else is written, that we hold the right key.
+                if not (rows := database.find(tables.canary, "canary_sealed", id=1)):
+                    database.add(tables.canary, id=1, canary_sealed=keys.wrap(b"remit", "canary"))
+            for (sealed,) in rows:
+                keys.unwrap(sealed, "canary")
         except BaseException:
             database.close()
             raise
