@@ -113,8 +113,8 @@ class Model(Handler):
             framing = {"Transfer_Encoding": "chunked"}
             parts = [b"%x\r\n%b\r\n" % (len(part), part) for part in parts]
             parts += [] if answer.cut or answer.stall else [b"0\r\n\r\n"]
-        own = {"x_request_id": str(uuid4()), "x_dashscope_call_gateway": "true"}
-        self.begin(answer.status, answer.kind, **framing, **own, **answer.headers)
+        own = {"x_request_id": str(uuid4()), "x_dashscope_call_gateway": "true", **answer.headers}
+        self.begin(answer.status, answer.kind, **framing, **own)
         self.end_headers_with(b"".join(parts if not answer.stall or answer.kind == SSE else []))
         if answer.stall:
             self.wait_for_client_to_leave()

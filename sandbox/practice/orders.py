@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import astuple, dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _SCHEMA = """
 CREATE TABLE world (today TEXT, user TEXT, password TEXT);
 CREATE TABLE sessions (id TEXT PRIMARY KEY, csrf TEXT, user TEXT);
 CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT, email TEXT, mobile TEXT,
                      fen INTEGER, status TEXT, due_on TEXT, note TEXT);
-CREATE TABLE reminders (id INTEGER PRIMARY KEY, order_id INTEGER, email TEXT, text TEXT, at TEXT);
+CREATE TABLE reminders (order_id INTEGER, email TEXT, text TEXT, at TEXT);
 """
 
 
@@ -27,8 +26,7 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
+class Order(NamedTuple):
     id: int
     customer: str
     email: str
@@ -44,8 +42,7 @@ class Order:
         return max((today - self.due_on).days, 0) if self.status is Status.UNPAID else 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reminder:
+class Reminder(NamedTuple):
     order_id: int
     email: str
     text: str
@@ -83,25 +80,19 @@ def connect(folder: Path) -> sqlite3.Connection:
 def orders(shop: sqlite3.Connection, where: str = "1", *values: str | int) -> list[Order]:
     """The orders that satisfy an SQL condition of ours, oldest due date first."""
     rows = shop.execute(f"SELECT * FROM orders WHERE {where} ORDER BY due_on, id", values)
-    return [
-        Order(id=i, customer=c, email=e, mobile=m, fen=f, status=Status(s), due_on=date.fromisoformat(d), note=n)
-        for i, c, e, m, f, s, d, n in rows
-    ]
+    return [Order(*row)._replace(status=Status(row[5]), due_on=date.fromisoformat(row[6])) for row in rows]
 
 
 def reminders(shop: sqlite3.Connection, order_id: int | None = None) -> list[Reminder]:
     """The recorded reminders, of one order or of all, in the order they were sent."""
-    rows = shop.execute(
-        "SELECT order_id, email, text, at FROM reminders WHERE ?1 IS NULL OR order_id = ?1 ORDER BY id",
-        (order_id,),
-    )
-    return [Reminder(order_id=o, email=e, text=t, at=at) for o, e, t, at in rows]
+    rows = shop.execute("SELECT * FROM reminders WHERE ?1 IS NULL OR order_id = ?1 ORDER BY rowid", (order_id,))
+    return list(map(Reminder._make, rows))
 
 
 def record(shop: sqlite3.Connection, reminder: Reminder) -> None:
     """Keep a reminder; it counts as sent."""
     with shop:
-        shop.execute("INSERT INTO reminders (order_id, email, text, at) VALUES (?, ?, ?, ?)", astuple(reminder))
+        shop.execute("INSERT INTO reminders VALUES (?, ?, ?, ?)", reminder)
 
 
 @cache

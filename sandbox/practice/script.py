@@ -65,7 +65,6 @@ class Kind(StrEnum):
     BAD_KEY = "401"
     RATE_LIMIT = "429 without Retry-After"
     RETRY_AFTER = "429 with Retry-After of `seconds`"
-    NATIVE_RATE_LIMIT = "429 in DashScope's native form"
     SERVER_ERROR = "500"
     CONTEXT_TOO_LONG = "400, input too long"
     INSPECTION = "400, content inspection"
@@ -82,17 +81,13 @@ class Kind(StrEnum):
     # Odd, and usable.
     SLOW = "`seconds` of silence, then the turn"
     NO_DONE = "no [DONE] after the finish chunk"
-    KEEP_ALIVE = "comments between the events"
     NO_USAGE = "usage absent although asked for"
-    PLAIN_JSON = "one JSON body although a stream was asked for"
     EMPTY_ID = "an empty call id in every delta"
-    REPEATED_ID = "the id in every delta, name null in later ones"
     OBJECT_ARGUMENTS = "arguments as an object"
     INDEX_MISSING = "calls without index"
     INDEX_ZERO = "every call has index 0, finish stop"
     REASONING_FIELD = "reasoning in the field `reasoning`"
     HERMES = "tool calls as text in <tool_call> tags, finish stop"
-    THINK_TAGS = "reasoning as <think> tags in the text"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import csv
 import io
 import re
 import secrets
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime
 from functools import cache
@@ -18,7 +19,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from string import Template
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from sandbox.practice.orders import Order, Reminder, Status, connect, orders, record, reminders, yuan
 from sandbox.practice.web import Handler, serve
@@ -28,8 +29,7 @@ TEXT_LIMIT = 2000
 ENCODINGS = {"utf-8": "utf-8-sig", "gb18030": "gb18030"}
 """What ?encoding= accepts. UTF-8 comes with a byte order mark, as spreadsheet programs want it."""
 
-
-_COLUMNS = ("order", "customer", "email", "mobile", "amount", "status", "due_on", "days_overdue", "note")
+COLUMNS = ("order", "customer", "email", "mobile", "amount", "status", "due_on", "days_overdue", "note")
 
 
 class Session(NamedTuple):
@@ -42,10 +42,6 @@ class Session(NamedTuple):
 class Trouble(Exception):
     """An answer other than 200: the status and one sentence for the page."""
 
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
 
 class Shop(Handler):
     shop: Connection
@@ -54,52 +50,56 @@ class Shop(Handler):
     """The query of a GET, the form of a POST."""
 
     def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        self.fields = dict(parse_qsl(address.query))
-        if address.path == "/slow":
+        path, _, query = self.path.partition("?")
+        if path == "/slow":
             self.wait_for_client_to_leave()
             self.close_connection = True
-        elif address.path == "/huge.csv":
+        elif path == "/huge.csv":
             self._endless()
         else:
-            self._answer("GET", address.path)
+            self._answer(path, query)
 
     def do_POST(self) -> None:
-        self.fields = dict(parse_qsl(self.body().decode("utf-8", "replace")))
-        self._answer("POST", urlsplit(self.path).path)
+        self._answer(self.path, self.body().decode("utf-8", "replace"))
 
-    def _answer(self, method: str, path: str) -> None:
+    def _answer(self, path: str, fields: str) -> None:
+        self.fields = dict(parse_qsl(fields))
         with closing(connect(self.folder)) as self.shop:
             self.session = self._session()
             try:
-                if method == "POST" and not compare_digest(self.fields.get("csrf", ""), self.session.csrf):
-                    raise Trouble(403, "This form has expired. Open the page again.")
-                for verb, pattern, page in _ROUTES:
-                    if verb == method and (found := re.fullmatch(pattern, path)):
-                        if not self.session.user and path != "/login":
-                            return self._go("/login")
-                        return page(self, *found.groups())
-                raise Trouble(404, "There is no such page.")
+                self._route(f"{self.command} {path}")
             except Trouble as trouble:
-                self._page(f"Error {trouble.status}", f"<p role=alert>{escape(str(trouble))}</p>", trouble.status)
+                status, sentence = trouble.args
+                self._page(f"Error {status}", _fill("trouble", {"sentence": sentence}), status)
+
+    def _route(self, asked: str) -> None:
+        token = self.fields.get("csrf", "")
+        if self.command == "POST" and not compare_digest(token.encode(), self.session.csrf.encode()):
+            raise Trouble(403, "This form has expired. Open the page again.")
+        for pattern, page in _ROUTES.items():
+            if found := re.fullmatch(pattern, asked):
+                known = self.session.user or asked.endswith(" /login")
+                return page(self, *found.groups()) if known else self._go("/login")
+        raise Trouble(404, "There is no such page.")
 
     def _session(self) -> Session:
         """The caller's session; a new one, not logged in, for whoever brings none that we know."""
         brought = re.search(r"\bsession=([\w-]+)", self.headers.get("Cookie", ""))
-        row = self.shop.execute(
-            "SELECT * FROM sessions WHERE id = ?", brought.groups() if brought else ("",)
-        ).fetchone()
-        return Session(*row) if row else self._begin("")
+        known = self.shop.execute("SELECT * FROM sessions WHERE id = ?", (brought[1] if brought else "",)).fetchone()
+        return Session(*known) if known else self._begin("")
 
     def _begin(self, user: str) -> Session:
         session = Session(secrets.token_urlsafe(18), secrets.token_urlsafe(18), user)
-        with self.shop:
-            self.shop.execute("INSERT INTO sessions VALUES (?, ?, ?)", session)
+        self._change("INSERT INTO sessions VALUES (?, ?, ?)", *session)
         return session
 
+    def _change(self, statement: str, *values: str | int) -> None:
+        with self.shop:
+            self.shop.execute(statement, values)
+
     def _page(self, title: str, content: str, status: int = 200) -> None:
-        navigation = _fill("navigation", csrf=self.session.csrf) if self.session.user else ""
-        whole = _fill("page", title=title, navigation=navigation, content=content)
+        navigation = _fill("navigation", {"csrf": self.session.csrf}) if self.session.user else ""
+        whole = _fill("page", {"title": title}, navigation=navigation, content=content)
         self.reply(status, whole, Set_Cookie=self._cookie(), Cache_Control="no-store")
 
     def _go(self, path: str) -> None:
@@ -110,10 +110,7 @@ class Shop(Handler):
 
     def _endless(self) -> None:
         self.close_connection = True
-        self.send_response(200)
-        self.send_header("Content-Type", "text/csv")
-        self.send_header("Content-Disposition", 'attachment; filename="huge.csv"')
-        self.send_header("Connection", "close")
+        self.begin(200, "text/csv", Content_Disposition='attachment; filename="huge.csv"', Connection="close")
         self.end_headers()
         while True:  # until the client leaves: the write fails and the server drops the connection
             self.wfile.write(b"1001,0.00,nothing to see\r\n" * 2048)
@@ -125,58 +122,54 @@ class Shop(Handler):
         status, older_than = self.fields.get("status", ""), self.fields.get("older_than", "")
         if status not in ("", *Status) or not re.fullmatch(r"\d{0,4}", older_than):
             raise Trouble(400, "Choose a status from the list and a whole number of days.")
-        found = orders(self.shop, "? IN ('', status)", status)
-        today = self._today()
+        found, today = orders(self.shop, "? IN ('', status)", status), self._today()
         return [order for order in found if not older_than or order.overdue_days(today) > int(older_than)]
 
     def _order(self, number: str) -> Order:
-        found = orders(self.shop, "id = ?", int(number[:9]))
-        if not found:
-            raise Trouble(404, f"There is no order {number[:9]}.")
-        return found[0]
+        if found := orders(self.shop, "id = ?", int(number[:9])):
+            return found[0]
+        raise Trouble(404, f"There is no order {number[:9]}.")
 
-    def login_form(self, problem: str = "", status: int = 200) -> None:
-        alert = f"<p role=alert>{problem}</p>" if problem else ""
-        self._page("Log in", _fill("login", problem=alert, csrf=self.session.csrf), status)
+    def _shown(self, order: Order) -> dict[str, str]:
+        """What templates need of an order: the export's columns, the amount as people read it, the form's token."""
+        return {**_columns(order, self._today()), "yuan": yuan(order.fen), "csrf": self.session.csrf}
+
+    def login_form(self) -> None:
+        self._page("Log in", _fill("login", {"csrf": self.session.csrf}))
 
     def login(self) -> None:
-        given = (self.fields.get("user", ""), self.fields.get("password", ""))
-        if given != self.shop.execute("SELECT user, password FROM world").fetchone():
-            return self.login_form("Login refused: unknown user or wrong password.", 401)
-        self.session = self._begin(given[0])
-        return self._go("/orders")
+        user, given = self.fields.get("user", ""), self.fields.get("password", "")
+        if (user, given) != self.shop.execute("SELECT user, password FROM world").fetchone():
+            raise Trouble(401, "Login refused: unknown user or wrong password.")
+        self.session = self._begin(user)
+        self._go("/orders")
 
     def logout(self) -> None:
-        with self.shop:
-            self.shop.execute("DELETE FROM sessions WHERE id = ?", (self.session.id,))
+        self._change("DELETE FROM sessions WHERE id = ?", self.session.id)
         self._go("/login")
 
     def me(self) -> None:
         self.reply(200, f'{{"user": "{self.session.user}"}}', "application/json")
 
     def account(self) -> None:
-        self._page("Account", _fill("account"))
+        self._page("Account", _fill("account", {}))
 
     def orders(self) -> None:
-        found, today = self._filtered(), self._today()
+        found, asked = self._filtered(), self.fields.get("page", "1")
         pages = max(-(-len(found) // PAGE_SIZE), 1)
-        page = int(asked) if re.fullmatch(r"\d{1,4}", asked := self.fields.get("page", "1")) else 0
+        page = int(asked) if re.fullmatch(r"\d{1,4}", asked) else 0
         if not 1 <= page <= pages:
             raise Trouble(404, f"There are {pages} pages.")
-        chosen = self.fields.get("status", "")
         kept = {name: self.fields.get(name, "") for name in ("status", "older_than")}
+        shown = {"count": len(found), "sum": yuan(sum(order.fen for order in found)), "page": page, "pages": pages}
+        rows = [_fill("row", self._shown(order)) for order in found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]]
         content = _fill(
             "orders",
-            statuses="".join(_option(value, value == chosen) for value in ("", *Status)),
-            older_than=kept["older_than"],
-            count=len(found),
-            sum=yuan(sum(order.fen for order in found)),
-            page=page,
-            pages=pages,
-            rows="\n".join(_row(order, today) for order in found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]),
+            {**shown, "older_than": kept["older_than"], "filter": urlencode(kept)},
+            statuses="".join(_option(value, value == kept["status"]) for value in ("", *Status)),
+            rows="".join(rows),
             previous=_link("Previous page", kept, page - 1) if page > 1 else "",
             next=_link("Next page", kept, page + 1) if page < pages else "",
-            filter=escape(urlencode(kept)),
         )
         self._page("Orders", content)
 
@@ -184,83 +177,69 @@ class Shop(Handler):
         encoding = ENCODINGS.get(self.fields.get("encoding", "utf-8"))
         if encoding is None:
             raise Trouble(400, f"Choose an encoding: {' or '.join(ENCODINGS)}.")
-        table, today = io.StringIO(), self._today()
-        lines = csv.writer(table)
-        lines.writerow(_COLUMNS)
-        for o in self._filtered():
-            amount, days = f"{o.fen / 100:.2f}", o.overdue_days(today)
-            lines.writerow([o.id, o.customer, o.email, o.mobile, amount, o.status, o.due_on, days, o.note])
-        content, name = table.getvalue().encode(encoding), 'attachment; filename="orders.csv"'
-        self.reply(200, content, "text/csv", Content_Disposition=name)
+        rows = [_columns(order, self._today()) for order in self._filtered()]
+        table = io.StringIO()
+        lines = csv.DictWriter(table, COLUMNS)
+        lines.writeheader()
+        lines.writerows(rows)
+        name = 'attachment; filename="orders.csv"'
+        self.reply(200, table.getvalue().encode(encoding), "text/csv", Content_Disposition=name)
 
     def order(self, number: str) -> None:
         order = self._order(number)
-        sent = "".join(
-            f"<li>{r.at} to {escape(r.email)}: {escape(r.text)}</li>" for r in reminders(self.shop, order.id)
-        )
-        content = _fill("order", **self._facts(order), reminders=f"<ul>{sent}</ul>" if sent else "<p>None.</p>")
-        self._page(f"Order {order.id}", content)
+        sent = "".join(_fill("reminder", reminder._asdict()) for reminder in reminders(self.shop, order.id))
+        self._page(f"Order {order.id}", _fill("order", self._shown(order), reminders=sent))
 
-    def _facts(self, order: Order) -> dict[str, str]:
-        return {
-            "id": str(order.id),
-            "customer": escape(order.customer),
-            "email": escape(order.email),
-            "mobile": order.mobile,
-            "amount": yuan(order.fen),
-            "status": order.status,
-            "due_on": str(order.due_on),
-            "overdue": str(order.overdue_days(self._today())),
-            "note": escape(order.note) or "None.",
-            "csrf": self.session.csrf,
-        }
-
-    def reminder_form(self, number: str, problem: str = "", status: int = 200) -> None:
-        alert = f"<p role=alert>{problem}</p>" if problem else ""
-        facts = self._facts(self._order(number))
-        self._page(f"Reminder for order {facts['id']}", _fill("remind", problem=alert, **facts), status)
+    def reminder_form(self, number: str) -> None:
+        order = self._order(number)
+        self._page(f"Reminder for order {order.id}", _fill("remind", self._shown(order)))
 
     def remind(self, number: str) -> None:
         order, text = self._order(number), self.fields.get("text", "").strip()
         to = self.fields.get("to", order.email).strip()
         if not text or len(text) > TEXT_LIMIT or not re.fullmatch(r"[^\s@]{1,64}@[^\s@]{1,190}", to):
-            return self.reminder_form(number, f"Write an address and a text of 1 to {TEXT_LIMIT} characters.", 400)
+            raise Trouble(400, f"Write an address and a text of 1 to {TEXT_LIMIT} characters.")
         at = datetime.now(UTC).isoformat(timespec="seconds")
         record(self.shop, Reminder(order_id=order.id, email=to, text=text, at=at))
-        back = f"<a href='/orders/{order.id}'>Back to the order</a>"
-        facts = f"<p>Order {order.id}, to {escape(to)}.</p><p>{back}</p>"
-        return self._page("Reminder recorded", facts)
+        self._page("Reminder recorded", _fill("reminded", {"order": order.id, "to": to}))
 
     def delete(self, number: str) -> None:
         order = self._order(number)
-        with self.shop:
-            self.shop.execute("DELETE FROM orders WHERE id = ?", (order.id,))
+        self._change("DELETE FROM orders WHERE id = ?", order.id)
         self._page("Order deleted", f"<p>Order {order.id} is gone.</p>")
 
 
-_ROUTES = (
-    ("GET", "/", Shop.orders),
-    ("GET", "/login", Shop.login_form),
-    ("POST", "/login", Shop.login),
-    ("POST", "/logout", Shop.logout),
-    ("GET", "/me", Shop.me),
-    ("GET", "/account", Shop.account),
-    ("GET", "/orders", Shop.orders),
-    ("GET", r"/orders/export\.csv", Shop.export),
-    ("GET", r"/orders/(\d+)", Shop.order),
-    ("GET", r"/orders/(\d+)/remind", Shop.reminder_form),
-    ("POST", r"/orders/(\d+)/remind", Shop.remind),
-    ("POST", r"/orders/(\d+)/delete", Shop.delete),
-)
+_ROUTES: dict[str, Callable[..., None]] = {
+    "GET /": Shop.orders,
+    "GET /login": Shop.login_form,
+    "POST /login": Shop.login,
+    "POST /logout": Shop.logout,
+    "GET /me": Shop.me,
+    "GET /account": Shop.account,
+    "GET /orders": Shop.orders,
+    r"GET /orders/export\.csv": Shop.export,
+    r"GET /orders/(\d+)": Shop.order,
+    r"GET /orders/(\d+)/remind": Shop.reminder_form,
+    r"POST /orders/(\d+)/remind": Shop.remind,
+    r"POST /orders/(\d+)/delete": Shop.delete,
+}
+
+
+def _columns(order: Order, today: date) -> dict[str, str]:
+    """One line of the export."""
+    amount, days = f"{order.fen / 100:.2f}", order.overdue_days(today)
+    facts = {**order._asdict(), "order": order.id, "amount": amount, "days_overdue": days}
+    return {name: str(facts[name]) for name in COLUMNS}
 
 
 @cache
 def _template(name: str) -> Template:
-    return Template((Path(__file__).parent / "assets" / "shop" / f"{name}.html").read_text(encoding="utf-8"))
+    return Template((Path(__file__).parent / "assets" / "shop" / f"{name}.html").read_text("utf-8"))
 
 
-def _fill(name: str, **values: object) -> str:
-    return _template(name).substitute(values)
+def _fill(name: str, values: Mapping[str, object], **html: str) -> str:
+    """A template with values, which are escaped, and parts that are HTML already."""
+    return _template(name).substitute({key: escape(str(value)) for key, value in values.items()}, **html)
 
 
 def _option(value: str, selected: bool) -> str:
@@ -268,16 +247,7 @@ def _option(value: str, selected: bool) -> str:
 
 
 def _link(text: str, kept: dict[str, str], page: int) -> str:
-    return f"<a href='/orders?{escape(urlencode({**kept, 'page': str(page)}))}'>{text}</a>"
-
-
-def _row(order: Order, today: date) -> str:
-    cells = (escape(order.customer), yuan(order.fen), order.status, order.due_on, order.overdue_days(today))
-    return (
-        f"<tr><td><a href='/orders/{order.id}'>{order.id}</a></td><td>"
-        + "</td><td>".join(map(str, cells))
-        + "</td></tr>"
-    )
+    return f"<a href='/orders?{escape(urlencode({**kept, 'page': page}))}'>{text}</a>"
 
 
 if __name__ == "__main__":

@@ -85,8 +85,6 @@ def _bare(kind: Kind, seconds: float) -> Reply | None:
             return Reply(kind="text/html", parts=[b"<html><body><h1>Gateway</h1></body></html>"])
         case Kind.EMPTY:
             return Reply(parts=[b""])
-        case Kind.NATIVE_RATE_LIMIT:
-            return Reply(status=429, parts=[_raw(native)])
         case Kind.NATIVE_ERROR:
             return Reply(kind=SSE, parts=[_event(native)])
     return error(*_ERRORS[kind]) if kind in _ERRORS else None
@@ -97,7 +95,7 @@ def _shaped(turn: Say | Call | Calls | SayJson, asked: Asked, kind: Kind | None,
     head: Json = {"created": _CREATED, "system_fingerprint": None, "model": asked.model, "id": f"chatcmpl-{uuid4()}"}
     usage = None if kind is Kind.NO_USAGE else _usage(deltas, asked)
     cut, stall, wait_s = kind is Kind.CUT, kind is Kind.STALL, seconds if kind is Kind.SLOW else 0.0
-    if not asked.stream or kind is Kind.PLAIN_JSON:
+    if not asked.stream:
         choice = {"message": _fold(deltas), "finish_reason": finish, "index": 0, "logprobs": None}
         whole = _raw({"choices": [choice], "object": "chat.completion", "usage": usage, **head})
         return Reply(parts=[whole], cut=cut, stall=stall, wait_s=wait_s)
@@ -114,8 +112,6 @@ def _shaped(turn: Say | Call | Calls | SayJson, asked: Asked, kind: Kind | None,
     parts.append(chunk(({"content": ""} if finish == "stop" else {}, finish)))
     if asked.usage and usage:
         parts.append(chunk(usage=usage))
-    if kind is Kind.KEEP_ALIVE:
-        parts = [b": keep-alive\n\n" + part for part in parts]
     if kind is not Kind.NO_DONE:
         parts.append(b"data: [DONE]\n\n")
     return Reply(kind=SSE, parts=parts, wait_s=wait_s)
@@ -134,8 +130,6 @@ def _deltas(turn: Say | Call | Calls | SayJson, kind: Kind | None) -> tuple[list
         text, reasoning, calls, finish = "Throttling: Requests throttling triggered.", "", (), "error_finish"
     elif kind is Kind.HERMES:
         text, calls, finish = text + "".join(map(_hermes, calls)), (), "stop"
-    elif kind is Kind.THINK_TAGS:
-        text, reasoning = f"<think>\n{reasoning}\n</think>\n\n{text}", ""
     name = "reasoning" if kind is Kind.REASONING_FIELD else "reasoning_content"
     deltas: list[Json] = [{"content": None, name: piece} for piece in _pieces(reasoning)]
     deltas += [{"content": piece, **({name: None} if reasoning else {})} for piece in _pieces(text)]
@@ -154,9 +148,8 @@ def _call_parts(index: int, call: Call, kind: Kind | None) -> list[Json]:
     if kind in (Kind.INDEX_MISSING, Kind.INDEX_ZERO, Kind.OBJECT_ARGUMENTS):  # such servers send a call in one piece
         value = json.loads(arguments) if kind is Kind.OBJECT_ARGUMENTS else arguments
         return [{"function": {"name": call.name, "arguments": value}, **place, "id": call_id, "type": "function"}]
-    later, extra = ({"id": call_id}, {"name": None}) if kind is Kind.REPEATED_ID else ({"id": ""}, {})
-    functions: list[Json] = [{**extra, "arguments": piece} for piece in _pieces(arguments)]
-    rest = [{"function": function, **place, **later, "type": "function"} for function in [*functions, {}]]
+    functions: list[Json] = [{"arguments": piece} for piece in _pieces(arguments)]
+    rest = [{"function": function, **place, "id": "", "type": "function"} for function in [*functions, {}]]
     return [{"function": {"name": call.name, "arguments": ""}, **place, "id": call_id, "type": "function"}, *rest]
 
 

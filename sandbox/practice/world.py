@@ -56,8 +56,7 @@ class Status(NamedTuple):
         return all(part.up for part in self.parts)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Collected:
+class Collected(NamedTuple):
     """One request that reached the hostile host; no method means that the bytes were not HTTP."""
 
     method: str
@@ -67,8 +66,7 @@ class Collected:
     body: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """How the model's script went."""
 
     problems: list[str]
@@ -163,7 +161,7 @@ def up(folder: Path, *, script: str | None = None, today: date | None = None) ->
 
     `folder` must be absent, empty or a world. `today` is fixed when the world is made.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         if not (folder / "world.json").exists():
@@ -185,7 +183,7 @@ def up(folder: Path, *, script: str | None = None, today: date | None = None) ->
 
 def down(folder: Path) -> None:
     """End every process of the world and remove its folder; nothing happens where there is none."""
-    folder = folder.absolute()
+    folder = folder.resolve()
     if folder.exists():
         with alone(folder):
             _remove(folder, "is not a practice world: nothing was removed")
@@ -193,7 +191,7 @@ def down(folder: Path) -> None:
 
 def status(folder: Path) -> Status:
     """What of the world in `folder` runs, and where."""
-    folder = folder.absolute()
+    folder = folder.resolve()
     if not (folder / "world.json").exists():
         return Status(tuple(Part(name, None, False) for name in _PARTS), None)
     world = load(folder)
@@ -203,7 +201,7 @@ def status(folder: Path) -> Status:
 
 def load(folder: Path) -> World:
     """The world as it was made; PracticeError if there is none or another version made it."""
-    folder = folder.absolute()
+    folder = folder.resolve()
     try:
         raw = json.loads((folder / "world.json").read_text("utf-8"))
         raw |= {name: Address(*raw[name]) for name in (*_PARTS, "worker")}

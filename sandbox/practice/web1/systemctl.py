@@ -15,9 +15,9 @@ from sandbox.practice.web1.unit import State, Unit
 
 NAME = "worker.service"
 _SHOWN = {
-    State.ACTIVE: "● {} - Order mail worker\n     Active: active (running) since {}",
-    State.FAILED: "× {} - Order mail worker\n     Active: failed (Result: signal) since {}",
-    State.INACTIVE: "○ {} - Order mail worker\n     Active: inactive (dead) since {}",
+    State.ACTIVE: ("●", "active (running)"),
+    State.FAILED: ("×", "failed (Result: signal)"),
+    State.INACTIVE: ("○", "inactive (dead)"),
 }
 
 
@@ -53,7 +53,10 @@ def _act(unit: Unit, verb: str) -> int:
 
 def _status(unit: Unit) -> int:
     state, worker = unit.state(), running(unit.world, "worker")
-    print(_SHOWN[state].format(NAME, unit.wanted()[1]))
+    mark, words = _SHOWN[state]
+    print(f"{mark} {NAME} - Order mail worker")
+    print(f"     Loaded: loaded (/etc/systemd/system/{NAME}; enabled; preset: enabled)")
+    print(f"     Active: {words} since {unit.wanted()[1]}")
     if worker:
         print(f"   Main PID: {worker.pid} (worker)")
     print("", *(unit.world / "web1" / "srv" / "worker.log").read_text("utf-8").splitlines()[-5:], sep="\n")

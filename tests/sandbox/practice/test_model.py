@@ -17,7 +17,7 @@ from sandbox.practice.world import World
 SMOKE = "sandbox.practice.scripts.smoke:smoke"
 HERE = "tests.sandbox.practice.scripts"
 HELLO = [{"role": "user", "content": "hello"}]
-TOOLS = [{"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}}]
+TOOLS: Any = [{"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}}]
 
 
 @pytest.fixture
@@ -187,15 +187,13 @@ def test_every_fault_has_its_own_face(world: World) -> None:
 
     statuses = {kind: found[0] for kind, found in seen.items() if isinstance(found, tuple) and found[0] != 200}
     assert statuses == {
-        Kind.BAD_KEY: 401, Kind.RATE_LIMIT: 429, Kind.RETRY_AFTER: 429, Kind.NATIVE_RATE_LIMIT: 429,
+        Kind.BAD_KEY: 401, Kind.RATE_LIMIT: 429, Kind.RETRY_AFTER: 429,
         Kind.SERVER_ERROR: 500, Kind.CONTEXT_TOO_LONG: 400, Kind.INSPECTION: 400,
     }  # fmt: skip
     assert isinstance(seen[Kind.CUT], ConnectionError | http.client.IncompleteRead)
     assert seen[Kind.STALL].count(b"data: ") == 2
     assert seen[Kind.HTML][1] == "text/html" and seen[Kind.EMPTY][2] == b""
-    assert b"[DONE]" not in seen[Kind.NO_DONE][2] and b"[DONE]" in seen[Kind.KEEP_ALIVE][2]
-    assert seen[Kind.KEEP_ALIVE][2].startswith(b": keep-alive\n\n")
-    assert seen[Kind.PLAIN_JSON][1] == "application/json"
+    assert b"[DONE]" not in seen[Kind.NO_DONE][2] and b"[DONE]" in seen[Kind.EMPTY_ID][2]
     assert not any(event["usage"] for event in events(seen[Kind.NO_USAGE][2]))
     assert "choices" not in events(seen[Kind.NATIVE_ERROR][2])[-1]
 
@@ -211,12 +209,10 @@ def test_every_fault_has_its_own_face(world: World) -> None:
         return [part for delta in deltas for part in delta.get("tool_calls") or ()]
 
     assert {part["id"] for part in calls(Kind.EMPTY_ID)} == {""}
-    assert len({part["id"] for part in calls(Kind.REPEATED_ID)}) == 2
     assert calls(Kind.OBJECT_ARGUMENTS)[0]["function"]["arguments"] == {"city": "杭州"}
     assert not any("index" in part for part in calls(Kind.INDEX_MISSING))
     assert {part["index"] for part in calls(Kind.INDEX_ZERO)} == {0} and len(calls(Kind.INDEX_ZERO)) == 2
     assert not calls(Kind.HERMES) and "<tool_call>" in text(seen[Kind.HERMES][2])
-    assert text(seen[Kind.THINK_TAGS][2]) == "<think>\n想\n</think>\n\n四点"
     assert b'"reasoning":' in seen[Kind.REASONING_FIELD][2]
 
 

@@ -31,8 +31,8 @@ def test_the_page_finds_the_same_orders_ten_to_a_page(office: Visitor) -> None:
     second = office.get("/orders?status=unpaid&older_than=7&page=2").text
 
     assert "Orders found: 14. Sum: ¥182,400.00. Page 1 of 2." in first
-    assert len(re.findall(r"<a href='/orders/\d+'>", first)) == 10
-    assert len(re.findall(r"<a href='/orders/\d+'>", second)) == 4
+    assert len(re.findall(r"<a href=./orders/\d+.>", first)) == 10
+    assert len(re.findall(r"<a href=./orders/\d+.>", second)) == 4
     assert "page=2" in first and "Next page" not in second
 
 
@@ -55,7 +55,7 @@ def test_a_wrong_address_is_answered_with_a_sentence(office: Visitor, path: str,
     answer = office.get(path)
 
     assert answer.status == status
-    assert "role=alert" in answer.text
+    assert 'role="alert"' in answer.text
 
 
 @pytest.mark.parametrize("path", ["/", "/orders", "/orders/1042", "/orders/export.csv", "/me", "/account"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ def client(world: World) -> Iterator[paramiko.SSHClient]:
     with paramiko.SSHClient() as client:
         host, port = world.web1
         kind, line = world.web1_host_key.split()
-        key = paramiko.PKey.from_type_string(kind, __import__("base64").b64decode(line))
+        key = paramiko.PKey.from_type_string(kind, base64.b64decode(line))
         client.get_host_keys().add(f"[{host}]:{port}", kind, key)
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         client.connect(
@@ -96,7 +97,7 @@ def test_another_key_and_forwarding_are_refused(world: World, client: paramiko.S
     transport = client.get_transport()
     assert transport
     with pytest.raises(paramiko.ChannelException):
-        transport.open_channel("direct-tcpip", tuple(world.shop), ("127.0.0.1", 0))
+        transport.open_channel("direct-tcpip", (world.shop.host, world.shop.port), ("127.0.0.1", 0))
     with paramiko.SSHClient() as stranger:
         stranger.get_host_keys().update(client.get_host_keys())
         with pytest.raises(paramiko.AuthenticationException):
