@@ -11,10 +11,11 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
@@ -83,7 +84,8 @@ def canonical_url(value: str) -> str:
 
     Refused: user-info, literal or numeric addresses, names outside lower-case ASCII letters, digits and
     hyphens (so no IDNA look-alike), blanks, control characters, backslashes, dot segments, schemes other
-    than http and https. The fragment is dropped: it is not sent.
+    than http and https. The fragment is dropped: it is not sent. Escapes that need not be (%61) are
+    written plainly and the others in capitals (RFC 3986, 6.2.2), so that no path has a second spelling.
     """
     if any(ord(c) <= 0x20 or c == "\\" or ord(c) > 0x7E for c in value):
         raise ValueError(f"url {value!r} holds blanks, backslashes or non-ASCII characters; percent-encode them")
@@ -97,13 +99,20 @@ def canonical_url(value: str) -> str:
     if last.isdigit() or last.startswith("0x"):
         raise ValueError(f"url {value!r} names a literal address; use a host name")
     port = parts.port  # raises ValueError for a port that is none
-    path = parts.path or "/"
+    if re.search(r"%(?![0-9A-Fa-f]{2})", parts.path):
+        raise ValueError(f"url {value!r} has a '%' in its path that begins no escape; write %25")
+    path = re.sub(r"%(..)", _escape, parts.path) or "/"
     if re.search(r"(^|/)(\.|%2e){1,2}(/|$)", path, re.IGNORECASE) or "//" in path or "%00" in path:
         raise ValueError(f"url {value!r} has dot segments, '//' or NUL in its path")
     if re.search(r"%2f|%5c", path, re.IGNORECASE):
         raise ValueError(f"url {value!r} has an encoded slash in its path")
     netloc = host if port in (None, _PORTS[scheme]) else f"{host}:{port}"
     return urlunsplit((scheme, netloc, path, parts.query, ""))
+
+
+def _escape(found: re.Match[str]) -> str:
+    plain = chr(int(found[1], 16))
+    return plain if plain.isascii() and (plain.isalnum() or plain in "-._~") else found[0].upper()
 
 
 Text = Annotated[str, AfterValidator(_text)]
@@ -118,6 +127,13 @@ class Value(BaseModel):
     """A frozen value that knows no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other fields. What was computed from the old ones (a digest!) is not carried over."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(copied).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
 
 class Command(Value):
@@ -486,12 +502,17 @@ def only_reads(pipelines: tuple[tuple[Command, ...], ...]) -> bool:
 def _looks(command: Command) -> bool:
     program, *rest = command.argv
     name = program.rsplit("/", 1)[-1]
-    if command.stdout is not None or (name != program and not program.startswith(("/usr/bin/", "/bin/"))):
+    if command.stdout is not None or program not in (name, f"/usr/bin/{name}", f"/bin/{name}"):
         return False
     if name == "systemctl":
         return len(rest) >= 1 and rest[0] in _LOOKING_UNITS and not any(a.startswith("-") for a in rest)
-    if name not in _LOOKING or (name == "uniq" and len([a for a in rest if not a.startswith("-")]) > 1):
+    operands = [a for a in rest if a == "-" or not a.startswith("-")]
+    if name == "uniq" and len(operands) > 1:
         return False  # `uniq in out` writes its second operand
+    if name == "date" and any(not a.startswith("+") for a in operands):
+        return False  # `date 01010000` sets the clock
+    if name not in _LOOKING:
+        return False
     options = frozenset(_LOOKING[name].split())
     return all(_known(argument, options) for argument in rest)
 

@@ -7,14 +7,17 @@ shrinks by itself as effects are spent and grows only by another approval.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from policies.action import (
+    Action,
     Command,
+    EffectClass,
     Name,
     Pipelines,
     Text,
@@ -22,6 +25,17 @@ from policies.action import (
     WorkspacePath,
     canonical_json,
 )
+from policies.match.path import glob
+from policies.match.url import UrlPattern, place
+
+
+def _url_pattern(text: str) -> str:
+    UrlPattern.parse(text)
+    return text
+
+
+def _path_pattern(text: str) -> str:
+    return glob(text).text
 
 
 class Pins(Value):
@@ -30,13 +44,27 @@ class Pins(Value):
     `url` is a pattern: exact scheme, host and port, a path where `*` is one segment and `**` any rest.
     """
 
-    url: Text | None = None
-    path: Text | None = None
+    url: Annotated[Text, AfterValidator(_url_pattern)] | None = None
+    path: Annotated[Text, AfterValidator(_path_pattern)] | None = None
     server: Name | None = None
     pipelines: Pipelines | None = None
     fields: dict[str, str] | None = None
     tool: Name | None = None
     arguments: dict[str, JsonValue] | None = None
+
+    @cached_property
+    def place(self) -> UrlPattern | None:
+        """The pinned url as a pattern."""
+        return UrlPattern.parse(self.url) if self.url is not None else None
+
+    def fit(self, action: Action) -> bool:
+        """True when every pinned argument stands in `action` as pinned; a pin it has no place for is False.
+
+        An effect may carry a query only if the pin names it: the query travels with it.
+        """
+        return all(
+            _PINNED[name](getattr(self, name), action) for name in Pins.model_fields if getattr(self, name) is not None
+        )
 
 
 class FileHas(Value):
@@ -123,3 +151,78 @@ class Mandate(Value):
     """Steps whose `only_if` holds now."""
     hosts: frozenset[str] = frozenset()
     """Host names in the requester's own words: grounds for a sink."""
+
+    def fit(self, action: Action) -> PlannedStep | None:
+        """The first step that covers `action` and is not used up; reads use nothing up.
+
+        Nothing fits before acceptance, before the rows a step counts on are known, or while its condition
+        does not hold.
+        """
+        if self.accepted is None or self.accepted.plan_digest != self.plan.digest:
+            return None
+        return next(
+            (s for s in self.plan.steps if s.kind == action.kind and self._open(s) and s.pins.fit(action)), None
+        )
+
+    def _open(self, step: PlannedStep) -> bool:
+        most = step.at_most
+        if step.per_row_of is not None:
+            most = min(most, self.rows.get(step.per_row_of, 0))
+        return self.spent.get(step.n, 0) < most and (step.only_if is None or step.n in self.met)
+
+
+def pinned(step: PlannedStep, action: Action) -> bool:
+    """True when the step left nothing open about where `action` lands, so that its acceptance answers for it.
+
+    A click is never pinned: what the control does is known only on the page. A tool without declared sinks
+    must have every argument pinned.
+    """
+    pins = step.pins
+    sinks = set(action.sink_fields) | {f for f in ("pipelines", "tool") if f in type(action).model_fields}
+    if not sinks or action.kind == "browser.click":
+        return False
+    if sinks & {"url", "target"} and not (pins.place and pins.place.literal):
+        return False
+    if "path" in sinks and not (pins.path and glob(pins.path).literal):
+        return False
+    if any(getattr(pins, name) is None for name in sinks & {"server", "pipelines", "tool"}):
+        return False
+    if "tool" in sinks:
+        return set(getattr(action, "sinks", ()) or getattr(action, "arguments", ())) <= (pins.arguments or {}).keys()
+    return True
+
+
+def _url(pattern: str, action: Any) -> bool:
+    url = getattr(action, "target", None) or getattr(action, "url", None)
+    if url is None:
+        return False
+    wanted = UrlPattern.parse(pattern)
+    bare = action.effect is EffectClass.READ or wanted.query is not None or not place(url).query
+    return bare and wanted.matches(url)
+
+
+def _path(pattern: str, action: Any) -> bool:
+    return hasattr(action, "path") and glob(pattern).matches(action.path)
+
+
+def _fields(wanted: dict[str, str], action: Any) -> bool:
+    if action.kind == "browser.fill":
+        return wanted == {action.control.name: action.value}
+    given = [(f.name, f.value) for f in getattr(action, "fields", ())]
+    return all([value for name, value in given if name == key] == [want] for key, want in wanted.items())
+
+
+def _arguments(wanted: dict[str, JsonValue], action: Any) -> bool:
+    given = getattr(action, "arguments", {})
+    return all(k in given and canonical_json(given[k]) == canonical_json(want) for k, want in wanted.items())
+
+
+_PINNED: dict[str, Callable[[Any, Any], bool]] = {
+    "url": _url,
+    "path": _path,
+    "fields": _fields,
+    "arguments": _arguments,
+    "server": lambda wanted, action: getattr(action, "server", None) == wanted,
+    "pipelines": lambda wanted, action: getattr(action, "pipelines", None) == wanted,
+    "tool": lambda wanted, action: getattr(action, "tool", None) == wanted,
+}

@@ -1,0 +1,155 @@
+"""What a plan would meet: every step judged by `decide` itself, before anything is read or done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from policies.action import ACTION, Action, Value, canonical_url
+from policies.decide import decide
+from policies.decision import AskMode, Decision, Effect
+from policies.labels import Label
+from policies.mandate import Acceptance, Mandate, Plan, PlannedStep
+from policies.match.path import FRESH, glob
+from policies.match.url import UrlPattern
+from policies.request import Request
+from policies.rules import FIELDS, LOOKS_AT, Policy, Rule
+
+Verdict = Literal["allowed", "with plan", "asks", "refused", "depends"]
+# What a step may do to the three flags; every fetch tells its host something, so it is a way out.
+_STRANGERS = ("browser.", "server.", "tool.", "table.read", "file.read", "shell.")
+_PRIVATE = ("browser.", "server.", "tool.", "table.read", "file.read")
+_OUT = ("browser.", "tool.", "server.write")
+
+
+class PlannedVerdict(Value):
+    """One step of a plan and what becomes of it once the plan is accepted."""
+
+    n: int
+    title: str
+    verdict: Verdict
+    rules: tuple[str, ...]
+    reason: str
+
+
+class Preflight(Value):
+    """All steps, how many questions to expect beside the plan itself, and what the run can reach."""
+
+    rows: tuple[PlannedVerdict, ...]
+    questions_expected: int
+    untrusted: bool
+    private: bool
+    way_out: bool
+
+
+def preflight(plan: Plan, policy: Policy, *, principal: str, now: datetime) -> Preflight:
+    """The verdict of the worst case for each step, as if the plan were accepted and untrusted text in view.
+
+    What a pin leaves open stands for everything it admits. What a control does is known only on the page:
+    the strictest class that is not refused there is shown. `depends`: the rules look at what is not pinned.
+    """
+    rows, questions = [], 0
+    for step in plan.steps:
+        verdict, decision = _verdict(step, policy, principal, now)
+        rows.append(
+            PlannedVerdict(n=step.n, title=step.title, verdict=verdict, rules=decision.rules, reason=decision.reason)
+        )
+        if verdict == "asks":
+            questions += step.at_most if decision.ask is AskMode.EACH else 1
+    kinds = [step.kind for step in plan.steps]
+    return Preflight(
+        rows=tuple(rows),
+        questions_expected=questions,
+        untrusted=any(kind.startswith(_STRANGERS) for kind in kinds),
+        private=any(kind.startswith(_PRIVATE) for kind in kinds),
+        way_out=any(kind.startswith(_OUT) for kind in kinds),
+    )
+
+
+def acceptable_by_rule(preflight: Preflight, policy: Policy) -> bool:
+    """True when the policy lets a plan be accepted without a person and no step needs one."""
+    return policy.accept_plan == "when_all_allowed" and all(row.verdict == "allowed" for row in preflight.rows)
+
+
+def _verdict(step: PlannedStep, policy: Policy, principal: str, now: datetime) -> tuple[Verdict, Decision]:
+    rules = policy.rules_for(step.kind)
+    if step.kind not in FIELDS or step.kind == "model.call":
+        return "refused", Decision(effect=Effect.DENY, reason=f"{step.kind!r} is nothing that a plan can hold")
+    if any(_looks_at_open(rule, step) for rule in rules):
+        reason = f"the plan leaves open what the rules for {step.kind} look at"
+        return "depends", Decision(effect=Effect.ASK, reason=reason)
+    alone = Plan(summary="", steps=(step.model_copy(update={"only_if": None, "per_row_of": None}),))
+    accepted = Acceptance(by="preflight", at=now, plan_digest=alone.digest, policy_digest=policy.digest)
+    worst: Decision | None = None
+    for actions in _cases(step, rules):
+        request = Request(
+            run="",
+            seq=0,
+            epoch=0,
+            action=actions[0],
+            principal=principal,
+            mandate=Mandate(plan=alone, accepted=accepted),
+            now=now,
+            context=Label(),
+        )
+        met = [decide(replace(request, action=action), policy) for action in actions]
+        found = max((d for d in met if d.effect is not Effect.DENY), key=lambda d: d.effect, default=met[0])
+        worst = found if worst is None or found.effect > worst.effect else worst
+    assert worst is not None  # every pattern has a sample
+    if worst.effect is Effect.ALLOW:
+        asked = any(rule.effect == "ask" and rule.id in worst.rules for rule in rules)
+        return ("with plan" if asked else "allowed"), worst
+    return ("asks" if worst.effect is Effect.ASK else "refused"), worst
+
+
+def _looks_at_open(rule: Rule, step: PlannedStep) -> bool:
+    pins = step.pins
+    looked = {LOOKS_AT.get(name, name) for name in rule.matchers}
+    if rule.when and rule.when.sink:
+        looked |= {"url", "server", "tool"} & FIELDS[step.kind]
+    named = {name.removesuffix("?") for name in rule.arguments or ()}
+    open_pins = any(getattr(pins, name) is None for name in looked & {"url", "server", "pipelines", "tool"})
+    return open_pins or not named <= (pins.arguments or {}).keys()
+
+
+def _cases(step: PlannedStep, rules: tuple[Rule, ...]) -> Iterator[list[Action]]:
+    """Actions that stand for all that the pins admit: one list for each url and path, over what a control may do."""
+    fields, pins = FIELDS[step.kind], step.pins
+    unknown: dict[str, Any] = {
+        "control": {"role": "", "name": ""},
+        "value": "",
+        "method": "post",
+        "fields": [{"name": k, "value": v} for k, v in (pins.fields or {}).items()],
+        "text": "",
+        "sheets": [{"columns": [""], "rows": []}],
+        "server": pins.server or FRESH,
+        "pipelines": pins.pipelines or [[{"argv": [FRESH]}]],
+        "tool": pins.tool or FRESH,
+        "arguments": pins.arguments or {},
+        "declaration": "",
+    }
+    given = {"kind": step.kind, **{name: value for name, value in unknown.items() if name in fields}}
+    does = (
+        ("submit", "read", "login", "upload", "delete", "pay") if step.kind == "browser.submit" else ("submit", "read")
+    )
+    for url in _urls(step, rules) if "url" in fields else [""]:
+        for path in _paths(step, rules) if "path" in fields else [""]:
+            sinks = {"url": url, "target": url, "path": path}
+            action = given | {name: value for name, value in sinks.items() if name in fields}
+            yield [ACTION.validate_python(action | ({"does": d} if "does" in fields else {})) for d in does]
+
+
+def _urls(step: PlannedStep, rules: tuple[Rule, ...]) -> list[str]:
+    pattern = step.pins.place or UrlPattern(scheme="http", host=f"{FRESH}.example", path="/")
+    port = f":{pattern.port}" if pattern.port else ""
+    paths = pattern.glob.samples(url.glob for rule in rules for url in rule.url or ())
+    query = f"?{urlencode(pattern.query)}" if pattern.query else ""
+    return [canonical_url(f"{pattern.scheme}://{pattern.names_host}{port}{path}{query}") for path in paths]
+
+
+def _paths(step: PlannedStep, rules: tuple[Rule, ...]) -> list[str]:
+    everywhere = "/**" if step.kind.startswith("server.") else "**"
+    return glob(step.pins.path or everywhere).samples(glob(p) for rule in rules for p in rule.path or ())

@@ -1,0 +1,106 @@
+"""Paths as globs: literal segments, one `*` inside a segment, `**` as the last segment for any rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+FRESH = "any-other"
+"""A segment that no rule names, to stand for whatever a `*` may become."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glob:
+    """A path pattern. `/a` and `a` differ; `/a/**` matches `/a` too; `*` stands for one segment or a part of it."""
+
+    text: str
+    segments: tuple[str, ...]
+    rest: bool
+    _strict: re.Pattern[str]
+    _loose: re.Pattern[str]
+
+    @property
+    def literal(self) -> bool:
+        """True when only one path matches."""
+        return "*" not in self.text
+
+    def matches(self, path: str) -> bool:
+        """True when the canonical `path` is inside the pattern, spelled exactly so."""
+        return self._strict.fullmatch(path) is not None
+
+    def touches(self, path: str) -> bool:
+        """The same, but letter case and a slash at the end do not help `path` to stay outside."""
+        return self._loose.fullmatch(path) is not None
+
+    def samples(self, others: Iterable[Glob]) -> list[str]:
+        """Paths inside this pattern, one for each way in which `others` can tell such paths apart."""
+        others = tuple(others)
+        longest = max(len(g.segments) for g in (self, *others)) + 2
+        found = {_sample(mine) for mine in self._unrolled(longest)}
+        for other in others:
+            for mine in self._unrolled(longest):
+                for theirs in other._unrolled(longest):
+                    if (both := _meet(mine, theirs)) is not None:
+                        found.add(_sample(both))
+        return sorted(found)
+
+    def _unrolled(self, longest: int) -> list[tuple[str, ...]]:
+        if not self.rest:
+            return [self.segments]
+        lengths = range(longest - len(self.segments) + 1)
+        return [(*self.segments, *("*",) * n) for n in lengths if self.segments or n]
+
+
+@lru_cache(maxsize=8192)
+def glob(text: str) -> Glob:
+    """`text` as a pattern; ValueError with a sentence when it is none."""
+    segments = tuple(text.split("/"))
+    rest = segments[-1] == "**"
+    segments = segments[:-1] if rest else segments
+    if not text or not text.isprintable() or "\\" in text:
+        raise ValueError(f"{text!r} is not a path pattern")
+    if any("**" in s or s.count("*") > 1 or s in (".", "..") for s in segments) or "" in segments[1:-1]:
+        raise ValueError(
+            f"{text!r} is not a path pattern: one '*' a segment, '**' only as the last segment, no dot segments"
+        )
+    source = "/".join(re.escape(s).replace(r"\*", "[^/]+" if s == "*" else "[^/]*") for s in segments)
+    if rest:  # without a segment before it, `**` is any relative path
+        source = f"{source}(?:/.*)?" if segments else "[^/].*"
+    strict = re.compile(rf"(?!(?:.*/)?\.\.?(?:/|$)){source}", re.DOTALL)
+    loose = re.compile(source.rstrip("/") + "/*", re.DOTALL | re.IGNORECASE)
+    return Glob(text=text, segments=segments, rest=rest, _strict=strict, _loose=loose)
+
+
+def is_under(path: str, root: str) -> bool:
+    """True when `path` is `root` or lies below it, without any `..`; links are the executor's to refuse."""
+    spelled, top = PurePosixPath(path), PurePosixPath(root)
+    return path.isprintable() and ".." not in path.split("/") and (spelled == top or top in spelled.parents)
+
+
+def _sample(segments: tuple[str, ...]) -> str:
+    return "/".join(s.replace("*", FRESH) for s in segments) or "/"
+
+
+def _meet(mine: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The segments that lie in both, None when there are none."""
+    if len(mine) != len(theirs):
+        return None
+    met = [_meet_segment(a, b) for a, b in zip(mine, theirs, strict=True)]
+    return None if None in met else tuple(s for s in met if s is not None)
+
+
+def _meet_segment(mine: str, theirs: str) -> str | None:
+    if "*" not in mine:
+        mine, theirs = theirs, mine
+    (head, star, tail), (other_head, other_star, other_tail) = mine.partition("*"), theirs.partition("*")
+    if not star:
+        return mine if mine == theirs else None
+    if not other_star:
+        long_enough = theirs and len(theirs) >= len(head) + len(tail)
+        return theirs if long_enough and theirs.startswith(head) and theirs.endswith(tail) else None
+    heads, tails = sorted((head, other_head), key=len), sorted((tail, other_tail), key=len)
+    fits = heads[1].startswith(heads[0]) and tails[1].endswith(tails[0])
+    return f"{heads[1]}*{tails[1]}" if fits else None
