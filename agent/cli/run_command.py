@@ -1,0 +1,167 @@
+"""`remit run` and `remit chat`: a task in words, carried out as far as what was granted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli import DONE, FAILED, HELD, STOPPED, WAITING
+
+if TYPE_CHECKING:
+    from agent.cli.screen import Screen
+    from agent.runs import Runs, Stand
+    from agent.wiring import App
+
+PolicyOption = Annotated[Path | None, typer.Option(help="Policy file; default: policy.yaml in REMIT_HOME.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("run")(run)
+    app.command("chat")(chat)
+
+
+def run(
+    task: Annotated[str, typer.Argument(help="The task, in words.")],
+    policy: PolicyOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its decisions; do nothing.")] = False,
+    file: Annotated[list[Path] | None, typer.Option(help="A file to hand over; may be repeated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the deliverables.")] = None,
+    accept: Annotated[bool, typer.Option("--accept", help="Accept the plan beforehand.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Plan a task, show what it will do, and do it within the policy."""
+    from agent.runs import Runs  # start-up time
+    from agent.settings import load_settings
+    from agent.wiring import App
+
+    app = App(load_settings(policy=policy))
+    runs = Runs(app)
+
+    async def whole() -> int:
+        try:
+            rules = app.policy()
+            run_id = runs.start(
+                task,
+                policy=rules,
+                files=file or (),
+                accept=accept,
+                dry_run=dry_run,
+            )
+            return await follow(app, runs, run_id, as_json=json, out=out)
+        finally:
+            await app.close()
+
+    return interruptible(whole)
+
+
+def chat(policy: PolicyOption = None) -> int:
+    """Talk: each line is a task of its own; an empty line or Ctrl-D ends."""
+    from agent.runs import Runs  # start-up time
+    from agent.settings import load_settings
+    from agent.wiring import App
+
+    app = App(load_settings(policy=policy))
+    runs = Runs(app)
+
+    async def whole() -> int:
+        code = DONE
+        try:
+            rules = app.policy()
+            while task := _typed("> "):
+                run_id = runs.start(task, policy=rules)
+                code = await follow(app, runs, run_id, as_json=False, out=None)
+        finally:
+            await app.close()
+        return code
+
+    return interruptible(whole)
+
+
+async def follow(app: App, runs: Runs, run_id: str, *, as_json: bool, out: Path | None) -> int:
+    """Advance a run, ask on the terminal where there is one, and show what came of it; the exit code."""
+    from agent.cli.screen import Screen  # start-up time
+    from agent.language import Language
+
+    redactor = app.redactor(run_id)
+    screen = Screen(Language(app.settings.language), as_json=as_json, restore=redactor.shown)
+    screen.line(f'{{"run": "{run_id}"}}' if as_json else f"remit {run_id}")
+
+    def watch(event):  # type: ignore[no-untyped-def]
+        if event.kind == "plan":
+            mandate = app.store.mandates.get(run_id)
+            preflight = app.store.documents.get(run_id, "preflight")
+            screen.plan(mandate.plan, preflight, app.policy().name)
+        screen.event(event)
+
+    while True:
+        stand = await runs.advance(run_id, watch)
+        if stand.standing != "waiting" or as_json or not _someone_there():
+            break
+        if not _answer_here(app, screen, stand):
+            break
+    made: tuple[str, ...] = ()
+    if out is not None and stand.standing == "done":
+        made = tuple(str(p) for p in runs.deliver(run_id, out))
+    if stand.standing == "waiting" and not _someone_there():
+        for question in stand.questions:
+            screen.question(question)
+    intact = app.store.ledger.verify(run_id) is None if stand.standing == "done" else None
+    screen.report(stand, made, intact)
+    return _code(stand)
+
+
+def interruptible(whole) -> int:  # type: ignore[no-untyped-def]
+    """Run it; Ctrl-C cancels, which records, closes and keeps the run resumable."""
+    try:
+        return int(asyncio.run(whole()))
+    except KeyboardInterrupt:
+        print("remit: stopped; go on with: remit runs resume ID", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def _answer_here(app: App, screen: Screen, stand: Stand) -> bool:
+    """Ask the person at the terminal; False when they want to answer later."""
+    from policies.question import Answer  # start-up time
+
+    for question in stand.questions:
+        if question.about != "plan":
+            screen.question(question)
+        for row in question.rows:
+            if question.about == "plan":
+                said = _typed(screen.say("Accept? [y/N] ")) or "n"
+            else:
+                said = _typed(screen.say("[y] yes  [n] no, because …  [l] later: "))
+            if said[:1].lower() not in ("y", "n"):
+                return False
+            yes = said[:1].lower() == "y"
+            because = "" if yes else (said[1:].strip(" ,") or _typed(screen.say("because: ")))
+            now = app.clock.now()
+            answer = Answer(yes=yes, by=app.settings.principal, at=now, because=because)
+            app.store.questions.answer(question.id, {row.seq: answer}, now)
+    return True
+
+
+def _someone_there() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _typed(prompt: str) -> str:
+    with contextlib.suppress(EOFError):
+        return input(prompt).strip()
+    return ""
+
+
+def _code(stand: Stand) -> int:
+    if stand.standing == "done":
+        failed = any(r["verdict"] == "failed" for r in (stand.report or {}).get("steps", ()))
+        return FAILED if failed else DONE
+    return {"previewed": DONE, "waiting": WAITING, "held": HELD, "stopped": STOPPED, "rejected": FAILED}.get(
+        stand.standing, FAILED
+    )

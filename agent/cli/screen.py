@@ -1,0 +1,196 @@
+"""How a run looks on a terminal, in a pipe, or as JSON lines. It only shows; it decides nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agent.events import Event
+from agent.language import Language
+from agent.runs import Stand
+from policies.card import action_card, command_text
+from policies.decision import Decision, Effect
+from policies.mandate import Plan
+from policies.outcome import Done, Failed, Refused, Unknown, Waiting
+from policies.question import Question, visible
+
+MARKS = {"verified": "✓", "failed": "✗", "not verifiable": "~", "not needed": "·", "not done": "·", "": "✓"}
+
+
+class Screen:
+    """Shows one run. `restore` puts personal values back for the requester's own screen; secrets never."""
+
+    def __init__(self, language: Language, *, as_json: bool = False, restore: Callable[[str], str] = str) -> None:
+        self.say, self._json, self.restore = language, as_json, restore
+        self._live = sys.stdout.isatty() and not as_json
+        self._began = time.monotonic()
+        self._steps = 0
+
+    def event(self, event: Event) -> None:
+        """Show one event of a run as it happens."""
+        if self._json:
+            if event.kind not in ("thinking", "started"):
+                self.line(json.dumps(_event_json(event), ensure_ascii=False))
+            return
+        if event.kind in ("thinking", "started"):
+            self._status(event)
+        elif event.kind == "outcome" and event.action is not None:
+            self._steps += 1
+            self._outcome(event)
+        elif event.kind == "verified":
+            self.line(f"{MARKS[event.text]} {event.step} {self.say(event.text)}: {self._own(event.more['evidence'])}")
+
+    def plan(self, plan: Plan, preflight: dict[str, Any], policy: str) -> None:
+        """The plan with what the policy says to each step, before anything is done."""
+        if self._json:
+            steps = [
+                r | {"step": s.model_dump(mode="json")} for s, r in zip(plan.steps, preflight["rows"], strict=True)
+            ]
+            self.line(json.dumps({"plan": plan.summary, "policy": policy, "steps": steps}, ensure_ascii=False))
+            return
+        head = self.say("Plan, from your words only")
+        self.line(f"{head}{' ' * max(2, 58 - _width(head))}{self.say('policy')}: {policy}")
+        for step, row in zip(plan.steps, preflight["rows"], strict=True):
+            text = f"  {step.n} {_pinned(step)}"
+            self.line(f"{text}{' ' * max(2, 60 - _width(text))}{self.say(row['verdict'])}")
+            if row["verdict"] in ("refused", "depends"):
+                self.line(f"      {row['reason']}")
+        flags = {"untrusted": "reads what strangers wrote", "private": "reads private data", "way_out": "can send"}
+        reach = [self.say(text) for name, text in flags.items() if preflight[name]]
+        self.line(self.say("Nothing else is granted.") + (f" {self.say('It')} {', '.join(reach)}." if reach else ""))
+
+    def question(self, question: Question) -> None:
+        """The card, whole, as our code drew it."""
+        if self._json:
+            self.line(json.dumps({"question": question.model_dump(mode="json")}, ensure_ascii=False))
+            return
+        self.line(f"\n? {question.id}  {self.say('until')} {question.expires_at:%Y-%m-%d %H:%M} UTC")
+        for n, row in enumerate(question.rows, 1):
+            self.line(f"  {n}. {self._own(row.title)}")
+            for label, text in row.lines:
+                self.line(f"     {self.say(label) if label else '':<10} {self._own(text)}")
+
+    def report(self, stand: Stand, made: tuple[str, ...] = (), intact: bool | None = None) -> None:
+        """What came of the run, from the evidence; the model's words stand apart."""
+        if self._json:
+            whole = {"run": stand.run, "standing": stand.standing, "trouble": stand.trouble, "report": stand.report}
+            asked = [q.id for q in stand.questions]
+            self.line(json.dumps(whole | {"questions": asked, "files": made, "ledger": intact}, ensure_ascii=False))
+            return
+        report = stand.report or {}
+        self._clear()
+        if report:
+            self.line("")
+        for row in report.get("steps", ()):
+            verdict = row["verdict"]
+            times = f" ×{row['times']}" if row["times"] > 1 else ""
+            shown = self.say(verdict) if verdict else self.say("done")
+            evidence = f"  ({self._own(row['evidence'])})" if row["evidence"] else ""
+            self.line(f"{MARKS.get(verdict, '~')} {row['n']} {self._own(row['title'])}{times}  {shown}{evidence}")
+        if report.get("summary"):
+            self.line(self.say("The model says: {text}", text=self._own(report["summary"])))
+        for path in made:
+            self.line(self.say("Delivered: {path}", path=path))
+        self._last(stand, report, intact)
+
+    def line(self, text: str) -> None:
+        """One line of output."""
+        self._clear()
+        print(text, flush=True)  # noqa: T201
+
+    def _last(self, stand: Stand, report: dict[str, Any], intact: bool | None) -> None:
+        checked = [r["verdict"] for r in report.get("steps", ())]
+        match stand.standing:
+            case "done":
+                ledger = {True: self.say("Ledger intact."), False: self.say("THE LEDGER DOES NOT VERIFY."), None: ""}
+                self.line(
+                    self.say(
+                        "Done: {verified} verified, {failed} failed, {refused} refused, {questions} questions.",
+                        verified=checked.count("verified"),
+                        failed=checked.count("failed"),
+                        refused=report.get("refused", 0),
+                        questions=report.get("questions", 0),
+                    )
+                    + f" {ledger[intact]}"
+                )
+            case "waiting":
+                ids = " ".join(q.id for q in stand.questions)
+                self.line(self.say("Waiting for an answer: remit approve {ids} (or reject), then", ids=ids))
+                self.line(f"  remit runs resume {stand.run}")
+                return
+            case "held" | "stopped":
+                self.line(self.say("Held: {why}", why=self._own(stand.trouble)))
+                self.line(f"  remit runs resume {stand.run}")
+                return
+            case "previewed":
+                self.line(self.say("This was a dry run: nothing was done."))
+            case _:
+                self.line(self.say("Not done: {why}", why=self._own(stand.trouble)))
+        self.line(f"  remit runs files {stand.run}     remit audit show {stand.run}")
+
+    def _outcome(self, event: Event) -> None:
+        action, outcome = event.action, event.outcome
+        assert action is not None
+        title, _ = action_card(action, Decision(effect=Effect.ALLOW, reason=""))
+        if action.kind in ("server.run", "shell.run"):
+            title = f"{command_text(action.pipelines)}  ({getattr(action, 'server', 'here')})"
+        number = f"{event.step} " if event.step else ""
+        match outcome:
+            case Done(observation=seen):
+                if event.step or action.kind not in ("browser.fill", "browser.read", "file.list"):
+                    rows = self.say(" {n} rows", n=seen.rows) if seen.rows is not None else ""
+                    code = f" exit {seen.exit_code}" if seen.exit_code else ""
+                    self.line(f"✓ {number}{self._own(title)}{rows}{code}")
+            case Refused(rules=rules, reason=reason):
+                self.line(f"✗ {self.say('refused')}  {self._own(title)}")
+                self.line(f"  {self.say('Rule')} {', '.join(rules) or '-'}: {self._own(reason)}")
+                self.line(f"  {self.say('Nothing of it left this machine.')}")
+            case Failed(reason=reason) | Unknown(reason=reason):
+                self.line(f"✗ {number}{self.say('failed')}  {self._own(title)}: {self._own(reason)}")
+            case Waiting() | None:
+                pass
+
+    def _own(self, text: str) -> str:
+        return visible(self.restore(text))
+
+    def _status(self, event: Event) -> None:
+        if self._live:
+            doing = event.action.kind if event.action else self.say("thinking")
+            seconds = time.monotonic() - self._began
+            sys.stdout.write(
+                f"\r\x1b[K… {doing}  {self._steps} steps  {seconds:.0f} s  {event.tokens / 1000:.1f}k tokens"
+            )
+            sys.stdout.flush()
+
+    def _clear(self) -> None:
+        if self._live:
+            sys.stdout.write("\r\x1b[K")
+
+
+def _event_json(event: Event) -> dict[str, Any]:
+    out: dict[str, Any] = {"event": event.kind, "text": event.text, "step": event.step, "tokens": event.tokens}
+    if event.action is not None:
+        out["action"] = event.action.model_dump(mode="json")
+    if event.outcome is not None:
+        out["outcome"] = event.outcome.model_dump(mode="json")
+    if event.question is not None:
+        out["question"] = event.question.id
+    return out | event.more
+
+
+def _pinned(step: Any) -> str:
+    pins = step.pins
+    where = pins.url or pins.path or (command_text(pins.pipelines) if pins.pipelines else "") or pins.tool or ""
+    where = where.removeprefix("http://").removeprefix("https://")
+    on = f" on {pins.server}" if pins.server else ""
+    often = f" ×{step.at_most}" if step.at_most > 1 else ""
+    only = f" (if {step.only_if.step} says {step.only_if.says})" if step.only_if else ""
+    return visible(f"{step.kind:<15} {where}{on}{often}{only}" if where else f"{step.kind:<15} {step.title}{only}")
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: East Asian wide characters take two."""
+    return sum(2 if "\u2e80" <= c <= "\uffef" else 1 for c in text)
