@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from pydantic import JsonValue
+
 from policies.errors import HandleNotAllowed, UnknownHandle
 from policies.redact.detect import FAMILIES, LEARNED_TYPES, SECRET_TYPES, normal
 from policies.redact.folded import MASK, WIDE, Folded, fold
@@ -25,6 +27,7 @@ from policies.redact.literal import Secrets
 from policies.redact.vault import HandleVault
 
 _Edit = tuple[int, int, bytes]
+_NUMBER_WORTH_A_LOOK = 1_000_000
 _ROUNDS = 4
 _LEARN_FROM = 8  # characters; a shorter password met once in a file may be an ordinary word elsewhere
 _LEARN_AT_MOST = 500  # values; enough for a run, and a file of nothing but passwords must not make it slow
@@ -135,6 +138,43 @@ class Redactor:
         """The types of known secrets, and of values already behind handles, that stand openly in the text, sorted."""
         spans = self._scan(Folded(fold(text)).replaced(self._brackets(text)), text)
         return tuple(sorted({span.type for span in spans if span.known or self._is_kept(span)}))
+
+    # The port that the gate uses (policies.ports.Redaction).
+
+    def redact_text(self, text: str) -> str:
+        """The redacted text alone."""
+        return self.redact(text).text
+
+    def redact_json(self, value: JsonValue) -> JsonValue:
+        """Every string in the value redacted, keys too, and every number that a detector takes for a value."""
+        match value:
+            case str():
+                return self.redact_text(value)
+            case list():
+                return [self.redact_json(v) for v in value]
+            case dict():
+                return {self.redact_text(k): self.redact_json(v) for k, v in value.items()}
+            case int() | float() if not isinstance(value, bool) and abs(value) >= _NUMBER_WORTH_A_LOOK:
+                text = self.redact_text(str(value))
+                return value if text == str(value) else text
+            case _:
+                return value
+
+    def handle_types(self, text: str) -> frozenset[str]:
+        """The types of the handles in the text; UnknownHandle for one this run never made, or a garbled one."""
+        if OPENING not in text:
+            return frozenset()
+        self.restore(text, types := frozenset(type_ for type_, _ in handles_in(text)), secrets=True)
+        return types
+
+    def shown(self, text: str) -> str:
+        """The text for the requester's own screen: personal values restored, secrets and foreign handles as they are."""
+
+        def value_of(match: re.Match[str]) -> str:
+            value = None if match[1] in SECRET_TYPES else self._vault.get(Handle(match[0]))
+            return match[0] if value is None else value
+
+        return HANDLE.sub(value_of, text)
 
     def _brackets(self, text: str) -> list[_Edit]:
         """Each handle of this run as a masked place, each other `⟦` as what it will become."""
