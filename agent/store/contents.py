@@ -68,11 +68,6 @@ class RunHandles:
         self._db, self._run, self._seal = database, run, runs.seal(run)
         self._values = dict(self._stored())
 
-    @property
-    def run_key(self) -> bytes:
-        """The key under which this run's handles are made; it goes when the run's contents are erased."""
-        return self._seal.derived("handles")
-
     def put(self, handle: Handle, type_: str, value: str) -> None:
         """Keep `value` under `handle`; it is on disk when this returns."""
         sealed = self._seal.seal(value.encode(), "handles", self._run, handle, type_)

@@ -8,6 +8,7 @@ with a sentence.
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -57,6 +58,24 @@ def private_file(path: Path) -> None:
     except OSError as error:
         why = f"{str(path)!r} cannot be made ({error.strerror}); check the folder's owner, mode and space"
         raise RecordsUnavailable(why) from None
+
+
+def write_ahead(cursor: Any, place: str) -> None:
+    """Make SQLite keep every commit through a power cut, in a WAL, and erase what is deleted."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA secure_delete=ON")
+            return
+        except sqlite3.Error as error:
+            # SQLite does not wait by itself when two processes turn the WAL on at once.
+            if error.sqlite_errorname != "SQLITE_BUSY":
+                raise unavailable(error, place) from None
+            if time.monotonic() > until:
+                raise StoreLocked(f"another process holds {place!r}; end it or try again") from None
+            time.sleep(0.02)
 
 
 def stamp(at: datetime) -> str:
@@ -171,9 +190,7 @@ class Database:
 
     def _prepare(self) -> None:
         if self._sqlite:
-            self._cursor.execute("PRAGMA synchronous=FULL")
-            self._cursor.execute("PRAGMA secure_delete=ON")
-            self._write_ahead()
+            write_ahead(self._cursor, self.place)
         with self._connection.begin():
             if self._format() == FORMAT:
                 return
@@ -187,20 +204,6 @@ class Database:
                 raise StoreUnreadable(why)
             if found < FORMAT:
                 self._migrate()
-
-    def _write_ahead(self) -> None:
-        """Turn the WAL on; SQLite does not wait by itself when two processes do it at once."""
-        until = time.monotonic() + BUSY_S
-        while True:
-            try:
-                self._cursor.execute("PRAGMA journal_mode=WAL")
-                return
-            except self._errors as error:
-                if getattr(error, "sqlite_errorname", "") != "SQLITE_BUSY":
-                    raise unavailable(error, self.place) from None
-                if time.monotonic() > until:
-                    raise StoreLocked(f"another process holds {self.place!r}; end it or try again") from None
-                time.sleep(0.02)
 
     def _format(self) -> int:
         """The version that is there, 0 for an empty database; what is no number counts as newer."""

@@ -91,7 +91,7 @@ class Keys:
         return cls(keys, str(path))
 
     def wrap(self, plain: bytes, *row: str) -> bytes:
-        """`plain`, a data key, sealed under the current master key."""
+        """`plain`, a data key or a checkpoint, sealed under the current master key."""
         return self._current.seal(plain, *row)
 
     def unwrap(self, wrapped: bytes, *row: str) -> bytes:

@@ -55,6 +55,10 @@ class Store:
         """The run's vault of handles."""
         return RunHandles(self._db, self.runs, run)
 
+    def run_key(self, run: str) -> bytes:
+        """The key under which the run's handles are made; it goes when the run's contents are erased."""
+        return self.runs.seal(run).derived("handles")
+
     def close(self) -> None:
         """Give the connection back."""
         self._db.close()
