@@ -224,12 +224,14 @@ def stalled(world: World) -> bytes:
     """What comes before the silence; the server is still waiting when this caller leaves."""
     body = json.dumps({"model": "qwen3.8-max", "messages": HELLO, "stream": True})
     head = f"POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer made-up\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection(world.model, timeout=0.5) as caller:
+    with socket.create_connection(world.model, timeout=5) as caller:
         caller.sendall((head + body).encode())
         read = b""
+        while read.count(b"data: ") < 2:
+            read += caller.recv(1 << 16)
+        caller.settimeout(0.2)
         with pytest.raises(TimeoutError):
-            while piece := caller.recv(1 << 16):
-                read += piece
+            caller.recv(1 << 16)
     return read
 
 
