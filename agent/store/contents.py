@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from pydantic import JsonValue
 
 from agent.store import tables
 from agent.store.database import Database
@@ -21,34 +19,33 @@ class Messages:
     def __init__(self, database: Database, runs: Runs) -> None:
         self._db, self._runs = database, runs
 
-    def append_message(self, run: str, position: int, fragment: bytes) -> None:
+    def append(self, run: str, position: int, fragment: bytes) -> None:
         """Keep a fragment at a position, replacing what a lost advance left there; StaleEpoch."""
         sealed = self._runs.seal(run).seal(fragment, "messages", run, str(position))
         with self._runs.changing(run):
             self._db.put(tables.messages, run=run, position=position, message_sealed=sealed)
 
-    def messages(self, run: str) -> list[bytes]:
+    def all(self, run: str) -> list[bytes]:
         """All fragments in order."""
         rows = self._db.find(tables.messages, "position message_sealed", order="position", run=run)
         return [self._runs.seal(run).open(sealed, "messages", run, str(at)) for at, sealed in rows]
 
 
 class Documents:
-    """JSON documents of a run, such as its task and its report."""
+    """JSON objects of a run, such as its task and its report."""
 
     def __init__(self, database: Database, runs: Runs) -> None:
         self._db, self._runs = database, runs
 
-    def put(self, run: str, name: str, value: JsonValue) -> None:
+    def put(self, run: str, name: str, value: Mapping[str, Any]) -> None:
         """Write or replace a document; StaleEpoch when this process lost the run."""
         with self._runs.changing(run):
             self.write(run, name, canonical_json(value))
 
-    def get(self, run: str, name: str) -> JsonValue:
+    def get(self, run: str, name: str) -> dict[str, Any] | None:
         """The document, None when there is none."""
         sealed = self.sealed(run, name)
-        plain: JsonValue = json.loads(self._runs.seal(run).open(sealed, "documents", run, name)) if sealed else None
-        return plain
+        return None if sealed is None else json.loads(self._runs.seal(run).open(sealed, "documents", run, name))
 
     def sealed(self, run: str, name: str) -> bytes | None:
         """The document as it is stored."""
