@@ -115,12 +115,19 @@ def _escape(found: re.Match[str]) -> str:
     return plain if plain.isascii() and (plain.isalnum() or plain in "-._~") else found[0].upper()
 
 
+def _finite(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    json.dumps(value, allow_nan=False)  # NaN compares with nothing: it would slip past every bound
+    return value
+
+
 Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[str, AfterValidator(_name)]
 WorkspacePath = Annotated[str, AfterValidator(_workspace_path)]
 ServerPath = Annotated[str, AfterValidator(_server_path)]
 Url = Annotated[str, AfterValidator(canonical_url)]
-Cell = str | int | float | bool | None
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Cell = str | int | Finite | bool | None
+Arguments = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 
 
 class Value(BaseModel):
@@ -411,7 +418,7 @@ class ToolCall(ActionBase):
     content_fields = ("arguments",)
     kind: Literal["tool.call"] = "tool.call"
     tool: Name
-    arguments: dict[str, JsonValue]
+    arguments: Arguments
     declaration: str
     """Digest of the tool's declaration and program: a changed tool is another action."""
     declared_effect: EffectClass = EffectClass.WRITE

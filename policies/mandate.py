@@ -25,17 +25,13 @@ from policies.action import (
     WorkspacePath,
     canonical_json,
 )
-from policies.match.path import glob
+from policies.match.path import glob, path_pattern
 from policies.match.url import UrlPattern, place
 
 
 def _url_pattern(text: str) -> str:
     UrlPattern.parse(text)
     return text
-
-
-def _path_pattern(text: str) -> str:
-    return glob(text).text
 
 
 class Pins(Value):
@@ -45,7 +41,7 @@ class Pins(Value):
     """
 
     url: Annotated[Text, AfterValidator(_url_pattern)] | None = None
-    path: Annotated[Text, AfterValidator(_path_pattern)] | None = None
+    path: Annotated[Text, AfterValidator(path_pattern)] | None = None
     server: Name | None = None
     pipelines: Pipelines | None = None
     fields: dict[str, str] | None = None
@@ -181,7 +177,7 @@ def pinned(step: PlannedStep, action: Action) -> bool:
     sinks = set(action.sink_fields) | {f for f in ("pipelines", "tool") if f in type(action).model_fields}
     if not sinks or action.kind == "browser.click":
         return False
-    if sinks & {"url", "target"} and not (pins.place and pins.place.literal):
+    if sinks & {"url", "target"} and not (pins.place and pins.place.names_host and pins.place.glob.literal):
         return False
     if "path" in sinks and not (pins.path and glob(pins.path).literal):
         return False

@@ -16,7 +16,6 @@ FRESH = "any-other"
 class Glob:
     """A path pattern. `/a` and `a` differ; `/a/**` matches `/a` too; `*` stands for one segment or a part of it."""
 
-    text: str
     segments: tuple[str, ...]
     rest: bool
     _strict: re.Pattern[str]
@@ -25,7 +24,7 @@ class Glob:
     @property
     def literal(self) -> bool:
         """True when only one path matches."""
-        return "*" not in self.text
+        return not self.rest and not any("*" in segment for segment in self.segments)
 
     def matches(self, path: str) -> bool:
         """True when the canonical `path` is inside the pattern, spelled exactly so."""
@@ -36,16 +35,13 @@ class Glob:
         return self._loose.fullmatch(path) is not None
 
     def samples(self, others: Iterable[Glob]) -> list[str]:
-        """Paths inside this pattern, one for each way in which `others` can tell such paths apart."""
-        others = tuple(others)
+        """Paths inside this pattern, at least one for each set of `others` that such a path can match."""
+        others = list(others)
         longest = max(len(g.segments) for g in (self, *others)) + 2
-        found = {_sample(mine) for mine in self._unrolled(longest)}
-        for other in others:
-            for mine in self._unrolled(longest):
-                for theirs in other._unrolled(longest):
-                    if (both := _meet(mine, theirs)) is not None:
-                        found.add(_sample(both))
-        return sorted(found)
+        theirs = [found for other in others for found in other._unrolled(longest)]
+        mine = self._unrolled(longest)
+        met = [*mine, *(both for a in mine for b in theirs if (both := _meet(a, b)))]
+        return sorted({"/".join(s.replace("*", FRESH) for s in segments) or "/" for segments in met})
 
     def _unrolled(self, longest: int) -> list[tuple[str, ...]]:
         if not self.rest:
@@ -60,36 +56,32 @@ def glob(text: str) -> Glob:
     segments = tuple(text.split("/"))
     rest = segments[-1] == "**"
     segments = segments[:-1] if rest else segments
-    if not text or not text.isprintable() or "\\" in text:
-        raise ValueError(f"{text!r} is not a path pattern")
-    if any("**" in s or s.count("*") > 1 or s in (".", "..") for s in segments) or "" in segments[1:-1]:
-        raise ValueError(
-            f"{text!r} is not a path pattern: one '*' a segment, '**' only as the last segment, no dot segments"
-        )
+    odd = any("**" in s or s.count("*") > 1 or s in (".", "..") for s in segments) or "" in segments[1:-1]
+    if not text or not text.isprintable() or "\\" in text or odd:
+        raise ValueError(f"{text!r} is no path pattern: one '*' a segment, '**' at the end, no '.', '..' or '//'")
     source = "/".join(re.escape(s).replace(r"\*", "[^/]+" if s == "*" else "[^/]*") for s in segments)
     if rest:  # without a segment before it, `**` is any relative path
         source = f"{source}(?:/.*)?" if segments else "[^/].*"
     strict = re.compile(rf"(?!(?:.*/)?\.\.?(?:/|$)){source}", re.DOTALL)
     loose = re.compile(source.rstrip("/") + "/*", re.DOTALL | re.IGNORECASE)
-    return Glob(text=text, segments=segments, rest=rest, _strict=strict, _loose=loose)
+    return Glob(segments=segments, rest=rest, _strict=strict, _loose=loose)
+
+
+def path_pattern(text: str) -> str:
+    """`text` if it is a path pattern; ValueError if it is none."""
+    return text if glob(text) else ""
 
 
 def is_under(path: str, root: str) -> bool:
     """True when `path` is `root` or lies below it, without any `..`; links are the executor's to refuse."""
     spelled, top = PurePosixPath(path), PurePosixPath(root)
-    return path.isprintable() and ".." not in path.split("/") and (spelled == top or top in spelled.parents)
-
-
-def _sample(segments: tuple[str, ...]) -> str:
-    return "/".join(s.replace("*", FRESH) for s in segments) or "/"
+    return ".." not in spelled.parts and (spelled == top or top in spelled.parents)
 
 
 def _meet(mine: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...] | None:
     """The segments that lie in both, None when there are none."""
-    if len(mine) != len(theirs):
-        return None
-    met = [_meet_segment(a, b) for a, b in zip(mine, theirs, strict=True)]
-    return None if None in met else tuple(s for s in met if s is not None)
+    met = [_meet_segment(a, b) for a, b in zip(mine, theirs, strict=False)]
+    return tuple(s for s in met if s is not None) if len(mine) == len(theirs) and None not in met else None
 
 
 def _meet_segment(mine: str, theirs: str) -> str | None:

@@ -93,9 +93,8 @@ class UrlPattern(Value):
         return self.host if isinstance(self.host, str) else None
 
     @property
-    def literal(self) -> bool:
-        """True when neither host nor path is open."""
-        return self.names_host is not None and self.glob.literal
+    def looks_at_query(self) -> bool:
+        return self.no_query or self.query is not None
 
     @cached_property
     def glob(self) -> Glob:
