@@ -6,6 +6,7 @@ ToolsError
     ├── KeyringUnusable       the keyring or its key cannot be used
     ├── BadSecret             a secret that cannot be kept or is not there
     ├── BadInventory          servers.yaml is wrong
+    ├── BadTool               the declaration of a user's own tool is wrong
     ├── BrowserMissing        no Chromium to drive, or none that starts
     └── EndpointError         the model endpoint
         ├── EndpointAway      refused, no such name, no TLS, silent
@@ -94,3 +95,10 @@ class BadSecret(OperatorError):
 
 class BadInventory(OperatorError):
     """`servers.yaml` is wrong; the message names file and place."""
+
+
+# --- users' own tools -----------------------------------------------------------------------------------
+
+
+class BadTool(OperatorError):
+    """A declaration that must not be used; each line of the message begins with `file:line:column`."""
