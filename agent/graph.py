@@ -39,7 +39,7 @@ def build(work: Work, saver: BaseCheckpointSaver[Any]) -> CompiledStateGraph[Sta
     """The graph over this run's work, checkpointed by `saver`."""
     graph: StateGraph[State, None, State, State] = StateGraph(State)
     for name, node in NODES.items():
-        graph.add_node(name, partial(node, work))  # type: ignore[call-overload]
+        graph.add_node(name, partial(node, work))
     graph.add_edge(START, "plan")
     graph.add_conditional_edges("plan", _after_plan, ["plan", "preflight", "wait"])
     graph.add_conditional_edges("preflight", _after_preflight, ["propose", "wait", "report"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from agent.clock import SystemClock
 from agent.events import Watcher, nobody
+from agent.pages import may_load, named_hosts
 from agent.planning import change_tool, plan_tool
 from agent.settings import Settings
 from agent.store.checkpoints import FencedSaver
@@ -24,11 +26,11 @@ from policies.redact.redactor import Redactor
 from policies.rules import Policy
 from sandbox.workspace import Workspace
 from tools.browser.executor import BrowserExecutor
-from tools.browser.session import Browser
+from tools.browser.session import Browser, BrowserSettings
 from tools.catalog import Catalog, tools_json
 from tools.commands import matching, parse
 from tools.files import FilesExecutor
-from tools.models.endpoint import Endpoint, EndpointFacts
+from tools.models.endpoint import ChatCall, Endpoint, EndpointFacts
 from tools.models.executor import ModelExecutor
 from tools.own.declaration import OwnTools
 from tools.own.executor import OwnExecutor
@@ -53,6 +55,7 @@ class App:
         self._vault: Vault | None = None
         self._browser: Browser | None = None
         self._hands: dict[str, Hands] = {}
+        self._redactors: dict[str, Redactor] = {}
 
     @property
     def vault(self) -> Vault:
@@ -92,10 +95,10 @@ class App:
 
     def redactor(self, run: str) -> Redactor:
         """The redactor of a run: its own handles, and every secret of this home by its value."""
-        known = KnownSecrets()
-        for secret in self.vault.all():
-            known.add(secret.value)
-        return Redactor(self.store.run_key(run), self.store.handles(run), known)
+        if run not in self._redactors:
+            known = KnownSecrets(secret.value for secret in self.vault.all())
+            self._redactors[run] = Redactor(self.store.run_key(run), self.store.handles(run), known)
+        return self._redactors[run]
 
     def hands(self, run: Run, policy: Policy, watch: Watcher) -> Hands:
         """Everything a run acts with, kept between advances of this process."""
@@ -107,15 +110,15 @@ class App:
     def browser(self, policy: Policy) -> Browser:
         """The one browser of this process."""
         if self._browser is None:
-            hosts = policy.hosts("browser.open")
-            self._browser = Browser(
-                executable=self.settings.browser,
+            names = named_hosts(policy)
+            browser = self.settings.browser
+            settings = BrowserSettings(
+                chromium=str(browser) if browser else None,
+                names=names or frozenset(),
+                open_names=names is None,
                 hosts=self.settings.hosts,
-                names=hosts or frozenset(),
-                open_names=hosts is None,
-                judge=lambda run, method, url, kind: policy.may_load(url),
-                profiles=Path(tempfile.gettempdir()),
             )
+            self._browser = Browser(settings, lambda run, method, url, kind: may_load(policy, method, url, kind))
         return self._browser
 
     async def let_go(self, run: str) -> None:
@@ -172,7 +175,7 @@ class Hands:
             run=run.id,
             epoch=epoch,
             principal=run.principal,
-            task=self.redactor.redact_text(app.store.documents.get(run.id, "task")["text"]),
+            task=self.redactor.redact_text(_text(app.store.documents.get(run.id, "task"))),
             started_at=run.created_at,
             attended=options.get("attended", True),
             accept=options.get("accept", False),
@@ -196,13 +199,17 @@ class Hands:
 
     async def close(self) -> None:
         """Close pages and connections."""
-        await self._pages.close(self._run.id)
+        await self._app.browser(self.policy).close(self._run.id)
         await self._servers.close()
         await self._endpoint.close()
 
-    def _prompt(self, digest: str):  # type: ignore[no-untyped-def]
+    def _prompt(self, digest: str) -> ChatCall:
         assert self._work is not None, "a prompt is only asked for while the run advances"
         return self._work.prompts[digest]
+
+
+def _text(document: JsonValue) -> str:
+    return str(document["text"]) if isinstance(document, dict) else ""
 
 
 def _matching(workspace: Workspace, pattern: str) -> list[str]:

@@ -65,7 +65,7 @@ async def act(work: Work, state: State) -> Update:
         said = error if not isinstance(error, ValidationError) else error.errors()[0]["msg"]
         return _tell_model(work, state, index, f"Not executed: {said}", seq=state["seq"])
     mandate = work.mandate()
-    step = mandate.step_for(action) if mandate else None
+    step = mandate.fit(action) if mandate else None
     outcome = await work.submit(state, action, seq=seq)
     work.tell("outcome", action=action, outcome=outcome, step=step.n if step else None)
     after = max(state["seq"], seq + 1)

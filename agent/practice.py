@@ -1,0 +1,94 @@
+"""A practice home: a REMIT_HOME whose settings, secrets, inventory and policies point at a practice world."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from agent.settings import Settings, load_settings
+from agent.store.store import Store
+from agent.wiring import App
+from sandbox.practice.world import World, up
+from tools.vault import Secret, Vault
+
+APPROVER = "practice-approver"
+"""Answers questions in practice homes, and nowhere else."""
+MODEL_KEY = "sk-MADEUP-practice-key"
+
+
+def make(home: Path, *, script: str | None = None) -> tuple[World, Settings]:
+    """A world under `home`/world with a home that works in it; what is there already is kept."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    world = up(home / "world", script=script)
+    for name, source in (("policy.yaml", "back-office.yaml"), ("allow-all.yaml", "allow-all.yaml")):
+        package = "policies.presets" if source == "back-office.yaml" else "sandbox.practice"
+        if not (home / name).exists():
+            with files(package).joinpath(source).open("rb") as shipped, (home / name).open("wb") as copy:
+                shutil.copyfileobj(shipped, copy)
+    (home / "settings.toml").write_text(
+        f"""practice = true
+approvers = ["{APPROVER}"]
+
+[model]
+base_url = "{world.model.url}/v1"
+model = "qwen3.8-flash"
+price_in = "0.3"
+price_out = "1.2"
+
+[hosts]
+"shop.example" = "{world.shop.host}:{world.shop.port}"
+"collect.example" = "{world.collect.host}:{world.collect.port}"
+""",
+        encoding="utf-8",
+    )
+    (home / "servers.yaml").write_text(
+        f"""servers:
+  web-1:
+    host: {world.web1.host}
+    port: {world.web1.port}
+    user: {world.web1_user}
+    host_key: {" ".join(world.web1_host_key.split()[:2])}
+    key: web-1-key
+""",
+        encoding="utf-8",
+    )
+    settings = load_settings(environment={**os.environ, "REMIT_HOME": str(home)})
+    vault = Vault.at(home)
+    for secret in (
+        Secret(name="model-key", value=MODEL_KEY, sinks=(world.model.host,)),
+        Secret(name="shop-password", value=world.shop_password, sinks=("shop.example",)),
+        Secret(name="web-1-key", value=world.web1_client_key.read_text(encoding="ascii"), sinks=("web-1",)),
+    ):
+        if vault.find(secret.name) != secret:
+            vault.set(secret)
+    return world, settings
+
+
+def everything_kept(app: App, run: str) -> Iterator[tuple[str, str]]:
+    """Every text that a run left in ledger, records, conversation and checkpoints: opened, as (place, text).
+
+    Left out are the vault of handles and the run's folder, which are there to hold the values.
+    """
+    store: Store = app.store
+    for entry in store.ledger.entries(run):
+        yield f"ledger {entry.index}", entry.model_dump_json()
+        yield f"ledger body {entry.index}", _text(store.ledger.body(run, entry.index))
+        if (row := store.records.submission(run, entry.seq)) is not None and row.outcome is not None:
+            yield f"submission {entry.seq}", row.outcome.model_dump_json()
+    for n, fragment in enumerate(store.messages.messages(run)):
+        yield f"message {n}", fragment.decode()
+    for question in store.questions.all(run, open_only=False):
+        yield f"question {question.id}", question.model_dump_json()
+    for name in ("plan", "preflight", "progress", "checks", "summary", "report", "acceptance", "hosts"):
+        yield f"document {name}", _text(store.documents.get(run, name))
+    for checkpoint in app.saver.list({"configurable": {"thread_id": run}}):
+        yield "checkpoint", repr(checkpoint)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
