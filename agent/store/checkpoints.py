@@ -109,7 +109,8 @@ class FencedSaver(SqliteSaver):
         self.serde.thread = str(config["configurable"]["thread_id"])
         with self._sentences():
             found = super().get_tuple(config)
-        if found is not None and found.checkpoint["id"] != found.config["configurable"]["checkpoint_id"]:
+        own = found and isinstance(found.checkpoint, dict) and found.checkpoint.get("id")
+        if found is not None and own != found.config["configurable"]["checkpoint_id"]:
             raise StoreUnreadable(f"a checkpoint of run {self.serde.thread!r} stands in another's place; start anew")
         return found
 

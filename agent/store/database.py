@@ -117,7 +117,6 @@ class Database:
 
     def close(self) -> None:
         """Give the connection back; the object is of no use after that."""
-        self._cursor.close()
         self._connection.close()
         self._engine.dispose()
 

@@ -7,8 +7,8 @@ from sqlalchemy import MetaData, Table
 from agent.store.migrations import columns
 from agent.store.migrations.versions import v0001
 
-_METADATA = MetaData()
-_TABLES = {name: Table(name, _METADATA, *columns(spec)) for name, spec in v0001.TABLES.items()}
+METADATA = MetaData()
+_TABLES = {name: Table(name, METADATA, *columns(spec)) for name, spec in v0001.TABLES.items()}
 
 runs = _TABLES["runs"]
 entries = _TABLES["entries"]

@@ -1,0 +1,83 @@
+"""Mandates: granted by acceptance, bounded, spent and given back."""
+
+from __future__ import annotations
+
+import pytest
+
+from policies.errors import AnswerRefused, LimitReached
+from tests.agent.store.conftest import NOW, acceptance, done, intent, plan
+
+
+def _spend(store, seq, n):
+    store.records.commit(intent(seq, planned=n), [], epoch=1, spend=n, now=NOW)
+
+
+def test_a_mandate_is_its_plan_its_acceptance_and_what_is_known_of_both(store, opened):
+    assert store.mandates.get("r1") is None
+    store.mandates.set_plan("r1", plan(), ["shop.example"])
+    assert store.mandates.get("r1").accepted is None
+    store.mandates.accept("r1", acceptance(plan()))
+    store.mandates.note_rows("r1", 1, 2)
+    store.mandates.note_met("r1", [1, 3])
+    store.mandates.note_met("r1", [3])
+    _spend(store, 0, 2)
+
+    mandate = opened().mandates.get("r1")
+    assert (mandate.plan, mandate.accepted, mandate.hosts) == (plan(), acceptance(plan()), {"shop.example"})
+    assert (mandate.spent, mandate.rows, mandate.met) == ({2: 1}, {1: 2}, {3})
+
+
+def test_nothing_is_spent_of_a_plan_that_nobody_accepted(store):
+    with pytest.raises(LimitReached):
+        _spend(store, 0, 3)
+    store.mandates.set_plan("r1", plan(), ())
+    with pytest.raises(LimitReached):
+        _spend(store, 0, 3)
+    with pytest.raises(AnswerRefused, match="not the one that was accepted"):
+        store.mandates.accept("r1", acceptance(plan("another")))
+    assert store.mandates.get("r1").accepted is None
+
+
+def test_a_step_is_bounded_by_its_number_and_by_the_rows_it_goes_over(store):
+    store.mandates.set_plan("r1", plan(), ())
+    store.mandates.accept("r1", acceptance(plan()))
+    with pytest.raises(LimitReached):  # the table has not been read
+        _spend(store, 0, 2)
+    store.mandates.note_rows("r1", 1, 2)
+    for seq in (0, 1):
+        _spend(store, seq, 2)
+    with pytest.raises(LimitReached, match="no more of step 2"):
+        _spend(store, 2, 2)
+    store.mandates.note_rows("r1", 1, 50)
+    _spend(store, 2, 2)
+    with pytest.raises(LimitReached):
+        _spend(store, 3, 2)
+    with pytest.raises(LimitReached):
+        _spend(store, 3, 9)
+
+
+def test_what_is_given_back_can_be_spent_again_once(store):
+    store.mandates.set_plan("r1", plan(), ())
+    store.mandates.accept("r1", acceptance(plan()))
+    _spend(store, 0, 3)
+    for _ in range(2):
+        store.records.commit(done(0, planned=3), [], epoch=1, unspend=3, now=NOW)
+    assert store.mandates.get("r1").spent[3] == 0
+    _spend(store, 1, 3)
+    with pytest.raises(LimitReached):
+        _spend(store, 2, 3)
+
+
+def test_another_plan_begins_unaccepted_and_takes_nothing_back_from_the_one_before(store):
+    store.mandates.set_plan("r1", plan(), ())
+    store.mandates.accept("r1", acceptance(plan()))
+    _spend(store, 0, 3)
+    store.mandates.set_plan("r1", plan(), ())
+    assert store.mandates.get("r1").spent == {3: 1}  # the node ran twice: nothing is lost
+
+    store.mandates.set_plan("r1", plan("again"), ())
+    assert (store.mandates.get("r1").accepted, store.mandates.get("r1").spent) == (None, {})
+    store.mandates.accept("r1", acceptance(plan("again")))
+    _spend(store, 1, 3)
+    store.records.commit(done(0), [], epoch=1, unspend=3, now=NOW)
+    assert store.mandates.get("r1").spent == {3: 1}
