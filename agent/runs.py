@@ -15,11 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from langgraph.types import Command
-
-from agent.errors import BadTask, NoSuchRun
+from agent.errors import BadTask, NoSuchRun, RunBusy
 from agent.events import Watcher, nobody
-from agent.graph import MOST_SUPERSTEPS, build
 from agent.state import GRAPH_VERSION, fresh
 from agent.store.runs import Run, RunStatus, this_process
 from agent.wiring import App
@@ -147,11 +144,15 @@ class Runs:
             store.runs.release(run_id, epoch)
 
     def stop(self, run_id: str) -> None:
-        """Ask whoever works on the run to stop it; a run nobody works on is marked at once."""
-        run = self._app.store.runs.get(run_id)
-        self._app.store.runs.request_stop(run_id)
-        if run.owner is None:
-            self._app.store.runs.set_status(run_id, RunStatus.STOPPED)
+        """Ask whoever works on the run to stop it; one that nobody alive works on is stopped at once."""
+        store = self._app.store
+        if store.runs.get(run_id).status in (RunStatus.DONE, RunStatus.FAILED):
+            return
+        store.runs.request_stop(run_id)
+        with suppress(RunBusy):
+            epoch = store.runs.claim(run_id, this_process(), LEASE_S)
+            store.runs.set_status(run_id, RunStatus.STOPPED)
+            store.runs.release(run_id, epoch)
 
     def find(self, prefix: str) -> Run:
         """The run whose id begins so; NoSuchRun when none or several do."""
@@ -179,6 +180,10 @@ class Runs:
 
     async def _drive(self, run_id: str, epoch: int, hands: Any, options: dict[str, Any]) -> Stand:
         """Invoke the graph from where its checkpoint stands."""
+        from langgraph.types import Command  # start-up time: listing and stopping runs needs no graph
+
+        from agent.graph import MOST_SUPERSTEPS, build
+
         app = self._app
         config: dict[str, Any] = {"configurable": {"thread_id": run_id}, "recursion_limit": MOST_SUPERSTEPS}
         work = hands.work(epoch, 0, options)

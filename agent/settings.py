@@ -6,8 +6,8 @@ the XDG data directory. Secrets are never settings: they are named here and kept
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
@@ -61,8 +61,11 @@ class Settings(BaseModel):
 
     @property
     def principal(self) -> str:
-        """Who asks: the operating system's name for this person."""
-        return getpass.getuser()
+        """Who asks and answers: the operating system's name for this person, which no variable can change."""
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return f"uid-{os.getuid()}"
 
     @property
     def store_url(self) -> str:

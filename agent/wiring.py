@@ -1,44 +1,38 @@
-"""Puts the parts together: the only module that names concrete classes."""
+"""Puts the parts together: the only module that names concrete classes.
+
+What only an advancing run needs is imported when it is made: graph, browser, SSH and the model's client take
+seconds of processor time, and `remit questions` needs none of them.
+"""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from agent.clock import SystemClock
+from agent.errors import BadSettings
 from agent.events import Watcher, nobody
 from agent.pages import may_load, named_hosts
-from agent.planning import change_tool, plan_tool
 from agent.settings import Settings
-from agent.store.checkpoints import FencedSaver
 from agent.store.runs import Run
 from agent.store.seal import Keys
 from agent.store.store import Store
-from agent.transcript import Transcript
-from agent.work import Work
-from policies.gate import Gate
 from policies.load import load
 from policies.ports import Clock, Executor
 from policies.redact.literal import Secrets as KnownSecrets
 from policies.redact.redactor import Redactor
 from policies.rules import Policy
 from sandbox.workspace import Workspace
-from tools.browser.executor import BrowserExecutor
-from tools.browser.session import Browser, BrowserSettings
-from tools.catalog import Catalog, tools_json
-from tools.commands import matching, parse
-from tools.files import FilesExecutor
-from tools.models.endpoint import ChatCall, Endpoint, EndpointFacts
-from tools.models.executor import ModelExecutor
 from tools.own.declaration import OwnTools
-from tools.own.executor import OwnExecutor
-from tools.servers.executor import ServerExecutor
-from tools.servers.inventory import load_inventory
-from tools.shell import ShellExecutor
-from tools.tables import TablesExecutor
-from tools.vault import Vault
+from tools.vault import Secret, Vault
+
+if TYPE_CHECKING:
+    from agent.store.checkpoints import FencedSaver
+    from agent.work import Work
+    from tools.browser.session import Browser
+    from tools.models.endpoint import ChatCall, EndpointFacts
 
 WORKSPACE_BYTES = 2_000_000_000
 
@@ -51,7 +45,7 @@ class App:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.keys = Keys.load(settings.home)
         self.store = Store.open(settings.store_url, self.keys, self.clock)
-        self.saver = FencedSaver.open(settings.home / "checkpoints.sqlite3", self.keys)
+        self._saver: FencedSaver | None = None
         self._vault: Vault | None = None
         self._browser: Browser | None = None
         self._hands: dict[str, Hands] = {}
@@ -64,12 +58,32 @@ class App:
             self._vault = Vault.at(self.settings.home)
         return self._vault
 
+    def keep_secret(self, name: str, value: str, hosts: tuple[str, ...]) -> None:
+        """Keep a value that may be sent to these hosts; BadSecret says what is wrong with it."""
+        self.vault.set(Secret(name=name, value=value, sinks=hosts))
+
+    @property
+    def saver(self) -> FencedSaver:
+        """Where runs can continue."""
+        from agent.store.checkpoints import FencedSaver
+
+        if self._saver is None:
+            self._saver = FencedSaver.open(self.settings.home / "checkpoints.sqlite3", self.keys)
+        return self._saver
+
     def policy(self, path: Path | None = None) -> Policy:
         """The policy in force, or the one at `path`; BadPolicy says where it is wrong."""
-        return load(path or self.settings.policy_path, practice=self.settings.practice)
+        path = path or self.settings.policy_path
+        if not path.exists():
+            raise BadSettings(
+                f"there is no policy {str(path)!r}; make one with: remit init, or name one: --policy FILE"
+            )
+        return load(path, practice=self.settings.practice)
 
     def endpoint_facts(self) -> EndpointFacts:
         """The model endpoint of the settings."""
+        from tools.models.endpoint import EndpointFacts
+
         model = self.settings.model
         return EndpointFacts(
             name=model.name,
@@ -109,6 +123,8 @@ class App:
 
     def browser(self, policy: Policy) -> Browser:
         """The one browser of this process."""
+        from tools.browser.session import Browser, BrowserSettings
+
         if self._browser is None:
             names = named_hosts(policy)
             browser = self.settings.browser
@@ -132,7 +148,8 @@ class App:
             await self.let_go(run)
         if self._browser is not None:
             await self._browser.shutdown()
-        self.saver.close()
+        if self._saver is not None:
+            self._saver.close()
         self.store.close()
 
 
@@ -140,6 +157,20 @@ class Hands:
     """The executors, the gate and the conversation of one run in this process."""
 
     def __init__(self, app: App, run: Run, policy: Policy) -> None:
+        from agent.planning import change_tool, plan_tool
+        from policies.gate import Gate
+        from tools.browser.executor import BrowserExecutor
+        from tools.catalog import Catalog, tools_json
+        from tools.commands import matching, parse
+        from tools.files import FilesExecutor
+        from tools.models.endpoint import Endpoint
+        from tools.models.executor import ModelExecutor
+        from tools.own.executor import OwnExecutor
+        from tools.servers.executor import ServerExecutor
+        from tools.servers.inventory import load_inventory
+        from tools.shell import ShellExecutor
+        from tools.tables import TablesExecutor
+
         self._app, self._run, self.policy = app, run, policy
         self.watch: Watcher = nobody
         self.redactor = app.redactor(run.id)
@@ -164,12 +195,15 @@ class Hands:
             ModelExecutor(self._endpoint, lambda digest: self._prompt(digest), app.vault),
         ]
         self.gate = Gate(policy, app.store.records, executors, self.redactor, app.clock)
-        glob = partial(_matching, app.workspace(run.id))
-        self.catalog = Catalog(parse, glob, self._pages, self._own)
+        workspace, self._parse = app.workspace(run.id), parse
+        self.catalog = Catalog(parse, lambda text: matching(workspace.files(), text), self._pages, self._own)
         self.tools = tools_json([plan_tool(), change_tool(), *self.catalog.schemas()])
 
     def work(self, epoch: int, messages: int, options: dict[str, bool]) -> Work:
         """The work of one advance, from where the checkpoint says the conversation stands."""
+        from agent.transcript import Transcript
+        from agent.work import Work
+
         app, run = self._app, self._run
         self._work = Work(
             run=run.id,
@@ -189,7 +223,7 @@ class Hands:
             pages=self._pages,
             endpoint=self.facts,
             thinking=app.settings.model.thinking,
-            parse=parse,
+            parse=self._parse,
             tools=self.tools,
             clock=app.clock,
             watch=self.watch,
@@ -210,7 +244,3 @@ class Hands:
 
 def _text(document: JsonValue) -> str:
     return str(document["text"]) if isinstance(document, dict) else ""
-
-
-def _matching(workspace: Workspace, pattern: str) -> list[str]:
-    return matching(workspace.files(), pattern)
