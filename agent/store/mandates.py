@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
 from agent.store.contents import Documents
 from agent.store.runs import Runs
+from policies.action import canonical_json
 from policies.errors import AnswerRefused, LimitReached
-from policies.mandate import Acceptance, Mandate, Plan
+from policies.mandate import Acceptance, Mandate, Plan, PlannedStep
 
 _NAME = "mandate"
 
@@ -33,12 +35,17 @@ class Mandates:
     def set_plan(self, run: str, plan: Plan, hosts: Iterable[str]) -> None:
         """Keep a plan, with the hosts in the requester's words, for somebody to accept.
 
-        The plan that stands already keeps its acceptance and what is spent; another one has neither.
+        Another plan than the present one is not accepted; what is spent of a step that stands in both stays spent.
         """
         with self._runs.changing(run):
-            before = self.get(run)
-            if before is None or before.plan != plan or before.hosts != frozenset(hosts):
-                self._write(run, Mandate(plan=plan, hosts=frozenset(hosts)))
+            before, new = self.get(run), Mandate(plan=plan, hosts=frozenset(hosts))
+            if before is None:
+                self._write(run, new)
+            elif (before.plan, before.hosts) != (plan, new.hosts):
+                both = {step.n for step in plan.steps if step in before.plan.steps}
+                spent = {n: count for n, count in before.spent.items() if n in both}
+                rows = {n: count for n, count in before.rows.items() if n in both}
+                self._write(run, new, spent=spent, rows=rows, met=before.met & both)
 
     def accept(self, run: str, acceptance: Acceptance) -> None:
         """Make the present plan the mandate; AnswerRefused when the acceptance is of another plan."""
@@ -61,27 +68,29 @@ class Mandates:
                 self._write(run, mandate, met=frozenset(ns))
 
     def spend(self, run: str, n: int) -> str:
-        """Use step `n` once, inside a transaction; the digest of the plan, LimitReached when it has no more."""
+        """Use step `n` once, inside a transaction; a digest of the step, LimitReached when the plan has no more."""
         mandate = self.get(run)
-        if mandate and mandate.accepted and (spent := mandate.spent.get(n, 0)) < _most(mandate, n):
-            self._write(run, mandate, spent={**mandate.spent, n: spent + 1})
-            return mandate.plan.digest
+        for step in mandate.plan.steps if mandate and mandate.accepted else ():
+            if step.n == n and mandate and (spent := mandate.spent.get(n, 0)) < _most(mandate, step):
+                self._write(run, mandate, spent={**mandate.spent, n: spent + 1})
+                return _digest(step)
         raise LimitReached(f"the accepted plan has no more of step {n}; propose a further plan")
 
-    def unspend(self, run: str, plan: str, n: int) -> None:
-        """Give back, inside a transaction, what `spend` used under the plan with this digest."""
+    def unspend(self, run: str, n: int, digest: str) -> None:
+        """Give back, inside a transaction, one use of step `n`, unless another step has that number now."""
         mandate = self.get(run)
-        if mandate and mandate.plan.digest == plan and (spent := mandate.spent.get(n, 0)):
+        same = mandate and any(step.n == n and _digest(step) == digest for step in mandate.plan.steps)
+        if mandate and same and (spent := mandate.spent.get(n, 0)):
             self._write(run, mandate, spent={**mandate.spent, n: spent - 1})
 
     def _write(self, run: str, mandate: Mandate, **changes: Any) -> None:
         self._documents.write(run, _NAME, mandate.model_copy(update=changes).model_dump_json().encode())
 
 
-def _most(mandate: Mandate, n: int) -> int:
-    """How often step `n` may be done: never, while the table that bounds it has not been read."""
-    for step in mandate.plan.steps:
-        if step.n == n:
-            rows = step.at_most if step.per_row_of is None else mandate.rows.get(step.per_row_of, 0)
-            return min(step.at_most, rows)
-    return 0
+def _most(mandate: Mandate, step: PlannedStep) -> int:
+    """How often the step may be done: never, while the table that bounds it has not been read."""
+    return step.at_most if step.per_row_of is None else min(step.at_most, mandate.rows.get(step.per_row_of, 0))
+
+
+def _digest(step: PlannedStep) -> str:
+    return hashlib.sha256(canonical_json(step.model_dump(mode="json"))).hexdigest()

@@ -49,10 +49,10 @@ class Questions:
     def answer(self, id: str, answers: Mapping[int, Answer], now: datetime) -> Question:
         """The question with these answers, by row seq, in the ledger too; AnswerRefused and nothing otherwise."""
         with self._db.writing():
-            question = self.get(id)
-            if question is None:
+            for (run,) in self._db.find(tables.questions, "run", id=id):
+                self._runs.row(run, "id", lock=True)
+            if (question := self.get(id)) is None:
                 raise AnswerRefused(f"there is no question {id!r}; see them with: remit questions")
-            self._runs.row(question.run, "id", lock=True)
             answered = question.answered(dict(answers), now)
             answered = answered.model_copy(update={"closed": answered.settled(now)})
             self.put(answered)

@@ -45,11 +45,10 @@ class SubmissionRecords:
 
     def submission(self, run: str, seq: int) -> Submission | None:
         """The row of this key."""
-        for row in self._db.find(tables.submissions, "digest outcome_sealed planned", run=run, seq=seq):
-            digest, sealed, planned = row
-            outcome = None
-            if sealed is not None:
-                outcome = OUTCOME.validate_json(self._runs.seal(run).open(sealed, "submissions", run, str(seq)))
+        rows = self._db.find(tables.submissions, "digest outcome_sealed planned", run=run, seq=seq)
+        for digest, sealed, planned in rows:
+            opened = self._runs.seal(run).open(sealed, "submissions", run, str(seq)) if sealed else None
+            outcome = OUTCOME.validate_json(opened) if opened else None
             return Submission(run=run, seq=seq, digest=digest, outcome=outcome, planned=planned)
         return None
 
@@ -70,7 +69,7 @@ class SubmissionRecords:
 
         Besides the errors of the port, raises SubmissionConflict for another digest under the key, and
         AnswerRefused when the question to be replaced was answered meanwhile. What was reserved or spent is
-        given back at most once, to the window and the plan it was taken from.
+        given back at most once, to the window and the step it was taken from.
         """
         run, seq, digest, sealed = submission.run, submission.seq, submission.digest, None
         if submission.outcome is not None:
@@ -79,29 +78,31 @@ class SubmissionRecords:
         with self._db.writing():
             # First, as it checks the epoch and, on Postgres, takes the lock on the run.
             self._ledger.extend(run, entries, epoch=epoch, now=now)
-            before = self._db.find(tables.submissions, "digest plan reserved_at", run=run, seq=seq)
-            known, plan, reserved_at = before[0] if before else (digest, None, None)
+            before = self._db.find(tables.submissions, "digest step reserved_at", run=run, seq=seq)
+            known, step, reserved_at = before[0] if before else (digest, None, None)
             if known != digest:
                 raise SubmissionConflict(
                     f"step {seq} of run {run!r} already stands for another action; look at the run"
                 )
             if give_back and reserved_at:
-                self._give_back(run, give_back, datetime.fromisoformat(reserved_at))
+                for taken in give_back:
+                    window = _window(run, taken.window, datetime.fromisoformat(reserved_at))
+                    self._db.do(_RETURN, of=taken.key, during=window, amount=max(0, taken.amount))
                 reserved_at = None
-            if unspend is not None and plan:
-                self._mandates.unspend(run, plan, unspend)
-                plan = None
+            if unspend is not None and step:
+                self._mandates.unspend(run, unspend, step)
+                step = None
             if reserve:
                 self._reserve(run, reserve, now)
                 reserved_at = stamp(now)
             if spend is not None:
-                plan = self._mandates.spend(run, spend)
+                step = self._mandates.spend(run, spend)
             if question is not None:
                 self._questions.put(question)
             self._db.put(
                 tables.submissions,
                 **{"run": run, "seq": seq, "digest": digest, "outcome_sealed": sealed},
-                **{"planned": submission.planned, "plan": plan, "reserved_at": reserved_at},
+                **{"planned": submission.planned, "step": step, "reserved_at": reserved_at},
             )
 
     def open_question(self, run: str, turn: int) -> Question | None:
@@ -121,19 +122,11 @@ class SubmissionRecords:
                 left = max(0, wanted.limit - (rows[0][0] if rows else 0))
                 raise LimitReached(f"the limit {wanted.key!r} leaves {left} of {wanted.limit} per {wanted.window}")
 
-    def _give_back(self, run: str, reservations: Sequence[Reservation], taken_at: datetime) -> None:
-        for taken in reservations:
-            during = _window(run, taken.window, taken_at)
-            self._db.do(_RETURN, of=taken.key, during=during, amount=max(0, taken.amount))
-
 
 def _window(run: str, window: str, at: datetime) -> str:
     """The name of the window that `at` lies in: the run itself, or an hour or a day of the UTC calendar."""
-    match window:
-        case "run":
-            return f"run {run}"
-        case "hour":
-            return f"{at.astimezone(UTC):%Y-%m-%dT%H}"
-        case "day":
-            return f"{at.astimezone(UTC):%Y-%m-%d}"
+    at = at.astimezone(UTC)
+    names = {"run": f"run {run}", "hour": f"{at:%Y-%m-%dT%H}", "day": f"{at:%Y-%m-%d}"}
+    if window in names:
+        return names[window]
     raise LimitReached(f"the window {window!r} of a limit is not run, hour or day; correct the policy")

@@ -108,9 +108,8 @@ class Runs:
     def set_status(self, run: str, status: RunStatus) -> None:
         """Note where the run stands. STOPPED also settles a request to stop."""
         with self.changing(run):
-            self._db.change(tables.runs, {"id": run}, status=status.value)
-            if status is RunStatus.STOPPED:
-                self._db.change(tables.runs, {"id": run}, stop_requested=0)
+            settled = {"stop_requested": 0} if status is RunStatus.STOPPED else {}
+            self._db.change(tables.runs, {"id": run}, status=status.value, **settled)
 
     def count(self, run: str, *, steps: int = 0, tokens: int = 0, money_micros: int = 0) -> None:
         """Add to what the run has used, for display; limits are the gate's reservations."""

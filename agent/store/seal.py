@@ -85,7 +85,10 @@ class Keys:
             stored = json.loads(path.read_bytes())
             keys = [base64.b64decode(key, validate=True) for key in stored["keys"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreUnreadable(f"the key file {str(path)!r} cannot be used; restore it from a backup") from error
+            why = getattr(error, "strerror", None) or "it is broken"
+            raise StoreUnreadable(
+                f"the key file {str(path)!r} cannot be used ({why}); restore it from a backup"
+            ) from None
         if stored.get("version") != 1 or not keys or any(len(key) != KEY_BYTES for key in keys):
             raise StoreUnreadable(f"the key file {str(path)!r} is of another version or cut; restore it from a backup")
         return cls(keys, str(path))
@@ -97,7 +100,12 @@ class Keys:
     def unwrap(self, wrapped: bytes, *row: str) -> bytes:
         """What `wrap` sealed; StoreUnreadable names the master key that is missing."""
         name = wrapped.split(b"|", 2)[1].decode(errors="replace") if wrapped.startswith(b"v1|") else "?"
-        return self._named(name).open(wrapped, *row)
+        if name not in self._seals:
+            raise StoreUnreadable(
+                f"the store is sealed under key {name!r}, which {self._source} does not hold; "
+                "restore that key file from your backup, or move the store away to begin a new one"
+            )
+        return self._seals[name].open(wrapped, *row)
 
     def sign(self, *parts: str) -> str:
         """A mark that only a holder of the current key can make for these parts: `v1|key-id|HMAC-SHA256`."""
@@ -109,14 +117,6 @@ class Keys:
         name, _, digest = rest.partition("|")
         key = self._signing.get(name)
         return version == "v1" and key is not None and hmac.compare_digest(digest, _mac(key, parts))
-
-    def _named(self, name: str) -> Seal:
-        if seal := self._seals.get(name):
-            return seal
-        raise StoreUnreadable(
-            f"the store is sealed under key {name!r}, which {self._source} does not hold; "
-            "restore that key file from your backup, or move the store away to begin a new one"
-        )
 
 
 def _bound_to(row: Sequence[str]) -> bytes:

@@ -40,10 +40,10 @@ class Store:
         """
         database = Database(url)
         try:
-            with database.writing():
-                # A value that only shows, before anything else is written, that we hold the right key.
-                if not (rows := database.find(tables.canary, "canary_sealed", id=1)):
-                    database.add(tables.canary, id=1, canary_sealed=keys.wrap(b"remit", "canary"))
+            # A value that only shows, before anything else is written, that we hold the right key.
+            if not (rows := database.find(tables.canary, "canary_sealed", id=1)):
+                with database.writing():
+                    database.put(tables.canary, id=1, canary_sealed=keys.wrap(b"remit", "canary"))
             for (sealed,) in rows:
                 keys.unwrap(sealed, "canary")
         except BaseException:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from policies.errors import AnswerRefused, LimitReached
+from policies.mandate import PlannedStep
 from tests.agent.store.conftest import NOW, acceptance, done, intent, plan
 
 
 def _spend(store, seq, n):
     store.records.commit(intent(seq, planned=n), [], epoch=1, spend=n, now=NOW)
+
+
+def _step(n, title):
+    return PlannedStep(n=n, title=title, kind="server.run")
 
 
 def test_a_mandate_is_its_plan_its_acceptance_and_what_is_known_of_both(store, opened):
@@ -68,7 +73,7 @@ def test_what_is_given_back_can_be_spent_again_once(store):
         _spend(store, 2, 3)
 
 
-def test_another_plan_begins_unaccepted_and_takes_nothing_back_from_the_one_before(store):
+def test_another_plan_begins_unaccepted_and_only_its_new_steps_are_unspent(store):
     store.mandates.set_plan("r1", plan(), ())
     store.mandates.accept("r1", acceptance(plan()))
     _spend(store, 0, 3)
@@ -76,8 +81,17 @@ def test_another_plan_begins_unaccepted_and_takes_nothing_back_from_the_one_befo
     assert store.mandates.get("r1").spent == {3: 1}  # the node ran twice: nothing is lost
 
     store.mandates.set_plan("r1", plan("again"), ())
-    assert (store.mandates.get("r1").accepted, store.mandates.get("r1").spent) == (None, {})
+    assert (store.mandates.get("r1").accepted, store.mandates.get("r1").spent) == (None, {3: 1})
     store.mandates.accept("r1", acceptance(plan("again")))
-    _spend(store, 1, 3)
+    with pytest.raises(LimitReached):  # the step stands in both, so it stays spent
+        _spend(store, 1, 3)
     store.records.commit(done(0), [], epoch=1, unspend=3, now=NOW)
+    _spend(store, 1, 3)
+
+    other = plan("again").model_copy(update={"steps": (*plan().steps[:2], _step(3, "another"))})
+    store.mandates.set_plan("r1", other, ())
+    assert store.mandates.get("r1").spent == {}
+    store.mandates.accept("r1", acceptance(other))
+    _spend(store, 2, 3)
+    store.records.commit(done(1), [], epoch=1, unspend=3, now=NOW)
     assert store.mandates.get("r1").spent == {3: 1}

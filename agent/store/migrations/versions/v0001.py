@@ -17,7 +17,7 @@ TABLES = {
     "entries": """run:text* index:int* version:int at:text event:text seq:int facts:text body_digest:text?
         prev:text hash:text""",
     "bodies": "run:text* index:int* body_sealed:bytes",
-    "submissions": """run:text* seq:int* digest:text outcome_sealed:bytes? planned:int? plan:text?
+    "submissions": """run:text* seq:int* digest:text outcome_sealed:bytes? planned:int? step:text?
         reserved_at:text?""",
     "questions": "id:text* run:text turn:int asked_at:text closed:int question_sealed:bytes",
     "counters": "key:text* window:text* used:int",
