@@ -73,12 +73,24 @@ def test_what_is_given_back_can_be_spent_again_once(store):
         _spend(store, 2, 3)
 
 
+def test_giving_back_twice_takes_nothing_of_what_another_submission_spent(store):
+    store.mandates.set_plan("r1", plan(), ())
+    store.mandates.accept("r1", acceptance(plan()))
+    store.mandates.note_rows("r1", 1, 9)
+    for seq in (0, 1):
+        _spend(store, seq, 2)
+    for _ in range(2):
+        store.records.commit(done(0, planned=2), [], epoch=1, unspend=2, now=NOW)
+    assert store.mandates.get("r1").spent == {2: 1}
+
+
 def test_another_plan_begins_unaccepted_and_only_its_new_steps_are_unspent(store):
     store.mandates.set_plan("r1", plan(), ())
     store.mandates.accept("r1", acceptance(plan()))
     _spend(store, 0, 3)
     store.mandates.set_plan("r1", plan(), ())
-    assert store.mandates.get("r1").spent == {3: 1}  # the node ran twice: nothing is lost
+    again = store.mandates.get("r1")  # the node ran twice: nothing is lost
+    assert (again.accepted, again.spent) == (acceptance(plan()), {3: 1})
 
     store.mandates.set_plan("r1", plan("again"), ())
     assert (store.mandates.get("r1").accepted, store.mandates.get("r1").spent) == (None, {3: 1})

@@ -91,6 +91,17 @@ def test_what_is_given_back_returns_once_and_to_the_window_it_was_taken_from(sto
     store.records.commit(intent(2), [], epoch=1, reserve=[hourly], now=late)
 
 
+def test_giving_back_twice_takes_nothing_of_what_another_submission_holds(store):
+    two = Reservation(key="k", limit=2)
+    for seq in (0, 1):
+        store.records.commit(intent(seq), [], epoch=1, reserve=[two], now=NOW)
+    for _ in range(2):
+        store.records.commit(done(0), [], epoch=1, give_back=[two], now=NOW)
+    store.records.commit(intent(2), [], epoch=1, reserve=[two], now=NOW)
+    with pytest.raises(LimitReached):
+        store.records.commit(intent(3), [], epoch=1, reserve=[two], now=NOW)
+
+
 def test_another_action_under_a_key_is_a_conflict(store):
     store.records.commit(intent(), [], epoch=1, now=NOW)
     with pytest.raises(SubmissionConflict, match="step 0 of run 'r1'"):

@@ -18,6 +18,7 @@ from sqlalchemy import create_engine
 from agent.clock import SystemClock
 from agent.errors import BadSettings, StoreLocked, StoreUnreadable
 from agent.store import database, tables
+from agent.store.checkpoints import FencedSaver
 from agent.store.seal import Keys
 from agent.store.store import Store
 from policies.errors import RecordsUnavailable
@@ -239,6 +240,17 @@ def test_a_store_that_somebody_keeps_to_himself_cannot_be_opened(store, tmp_path
         with pytest.raises(StoreLocked, match="another process holds"):
             Store.open(url(tmp_path), Keys.load(tmp_path), SystemClock())
 
+        # Once it is let go while we wait, opening goes on.
+        monkeypatch.setattr(database, "BUSY_S", 5)
+        monkeypatch.setattr(database.time, "sleep", lambda _: other.rollback())
+        monkeypatch.setattr(database, "create_engine", _impatient)
+        Store.open(url(tmp_path), Keys.load(tmp_path), SystemClock()).close()
+
+
+def _impatient(url, **options):
+    """An engine whose connections do not wait for a lock by themselves."""
+    return create_engine(url, **options | {"connect_args": {"timeout": 0}})
+
 
 _FULL = """
 import resource
@@ -296,3 +308,11 @@ print([m for m in sys.modules if m.split(".")[0] in ("alembic", "langgraph", "la
         **{"capture_output": True, "text": True, "cwd": Path(__file__).parents[3]},
     )
     assert said.stdout == "[]\n", said.stderr
+
+
+def test_every_commit_is_on_disk_before_it_counts_and_what_is_deleted_is_overwritten(store, tmp_path):
+    saver = FencedSaver.open(tmp_path / "checkpoints.sqlite3", Keys.load(tmp_path))
+    with closing(saver):
+        for cursor in (store._db._cursor, saver.conn.cursor()):
+            names = ("journal_mode", "synchronous", "secure_delete")
+            assert [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in names] == ["wal", 2, 1]  # 2 is FULL
