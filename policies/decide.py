@@ -74,9 +74,9 @@ class _Judgement:
         if rule.effect == "deny":
             if rule.fits(self.action, "touches") and self._holds(rule):
                 self.denies.append(rule)
-        elif rule.fits(self.action, "covers"):
-            if self._holds(rule):
-                self.grants.append(rule)
+        elif rule.when is None and rule.fits(self.action, "covers"):
+            self.grants.append(rule)
+        # A condition can only raise: else having read strangers would open what is shut otherwise.
         elif rule.effect == "ask" and rule.fits(self.action, "raises") and self._holds(rule):
             self.raises.append(rule)
 

@@ -187,6 +187,8 @@ def _sentence(fault: ErrorDetails, place: Where) -> str:
             return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "; remove it")
         case "missing":
             return f"key {key!r} is missing"
+        case "too_short" | "string_too_short":
+            said = "should not be empty"
         case "tuple_type":
             said = "should be a list"
         case "model_type" | "dict_type":

@@ -72,7 +72,7 @@ Argument = Between | tuple[str | int | bool, ...] | str | int | bool | None
 
 
 class When(Value):
-    """A condition on what was in view when the action was proposed. A key can only be given, not negated."""
+    """A condition on what was in view when the action was proposed; it can refuse or ask, and never grants."""
 
     untrusted: Literal[True] | None = None
     """The proposal was influenced by something untrusted."""

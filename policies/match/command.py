@@ -54,8 +54,9 @@ class CommandPattern(Value):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        name = PurePosixPath(self.program)
-        if len(name.parts) != 1 and (not name.is_absolute() or str(name) != self.program or ".." in name.parts):
+        spelled = PurePosixPath(self.program)
+        bare = "/" not in self.program and self.program.isprintable() and self.program not in ("", ".", "..")
+        if not bare and (not spelled.is_absolute() or str(spelled) != self.program or ".." in spelled.parts):
             raise ValueError(f"{self.program!r} is neither a bare program name nor an absolute path")
         if self.args is not None and not (self.options is None and self.operands is None):
             raise ValueError("give exact `args`, or `options` and `operands`, not both")

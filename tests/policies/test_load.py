@@ -1,0 +1,79 @@
+"""A policy file is used as its author meant it, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from policies.errors import BadPolicy
+from policies.load import load, loads
+from tests.policies.asking import cases
+
+GOOD = "version: 1\nname: t\nrules: []\n"
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["name"]) for case in cases("faults.yaml")])
+def test_every_fault_is_named_with_its_place(case):
+    try:
+        loads(case["text"], "file")
+        said = []
+    except BadPolicy as error:
+        said = [line.removeprefix("file:") for line in str(error).split("\n")]
+    if case.get("some"):
+        assert set(case["said"]) <= set(said)
+    else:
+        assert said == case["said"]
+
+
+def test_a_file_gives_the_policy_it_holds(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    assert load(path) == loads(GOOD, "p.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "the policy cannot be read: No such file or directory; name another file"),
+        (b"name: \xff", "the policy is not UTF-8; save it as UTF-8"),
+        (b"#" * 1_000_001, "the policy is larger than 1 MB; split it"),
+        (b"\x00", "not YAML: unacceptable character #x0000"),
+        (b"[" * 20_000, "nested too deeply"),
+    ],
+)
+def test_a_file_that_is_no_policy_gives_one_sentence(tmp_path, content, said):
+    path = tmp_path / "p.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadPolicy) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}:1:1: {said}")
+    assert "\n" not in str(error.value)
+
+
+def test_there_are_at_most_2000_rules():
+    rules = "".join(f"- {{id: r{n}, effect: deny, action: file.list, why: x}}\n" for n in range(2001))
+    with pytest.raises(BadPolicy, match="more than 2000 rules; split the policy"):
+        loads(f"version: 1\nname: t\nrules:\n{rules}", "file")
+
+
+def test_a_practice_policy_loads_in_the_practice_world_only():
+    path = Path(__file__).parents[2] / "sandbox/practice/allow-all.yaml"
+    assert load(path, practice=True).practice_only
+    with pytest.raises(BadPolicy, match="loads in the practice world only"):
+        load(path)
+
+
+def test_the_order_of_rules_does_not_change_the_digest():
+    rules = [f"- {{id: {name}, effect: deny, action: file.list, why: x}}\n" for name in "abc"]
+    texts = ["version: 1\nname: t\nrules:\n" + "".join(order) for order in (rules, rules[::-1])]
+    first, second = (loads(text, "file") for text in texts)
+    assert first == second and first.digest == second.digest
+    assert first.digest != loads(texts[0].replace("why: x", "why: y"), "file").digest
+
+
+def test_numbers_are_what_they_say():
+    made = loads(GOOD + "limits: {steps: 0, money: {amount: 12.50, currency: CNY}}\n", "file")
+    assert made.limits.steps == 0
+    assert str(made.limits.money.amount) == "12.5"
