@@ -21,7 +21,9 @@ from agent.state import GRAPH_VERSION, fresh
 from agent.store.runs import Run, RunStatus, this_process
 from agent.wiring import App
 from policies.ledger import Draft
+from policies.outcome import Outcome
 from policies.question import Question
+from policies.request import Request
 from policies.rules import Policy
 
 LONGEST_TASK = 20_000
@@ -97,6 +99,30 @@ class Runs:
         }
         app.store.documents.put(run_id, "options", options)
         return run_id
+
+    async def probe(self, policy: Policy, *, quick_s: float) -> Outcome:
+        """What the model endpoint of the settings can, asked in a small run of its own, which is then done."""
+        store, who, now = self._app.store, self._app.settings.principal, self._app.clock.now()
+        run_id, ended = _new_id(), {"end": "done", "steps": [], "deliverables": []}
+        store.runs.create(
+            Run(
+                id=run_id,
+                created_at=now,
+                principal=who,
+                title="remit doctor",
+                policy_digest=policy.digest,
+                graph_version=GRAPH_VERSION,
+            )
+        )
+        store.documents.put(run_id, "report", ended)  # there is nothing that could be resumed
+        epoch = store.runs.claim(run_id, this_process(), LEASE_S)
+        try:
+            async with self._app.probing(run_id, policy, quick_s) as (gate, action):
+                asked = Request(run=run_id, seq=1, epoch=epoch, action=action, principal=who, mandate=None, now=now)
+                return await gate.submit(asked)
+        finally:
+            store.runs.set_status(run_id, RunStatus.DONE)
+            store.runs.release(run_id, epoch)
 
     async def advance(self, run_id: str, watch: Watcher = nobody) -> Stand:
         """Run until done, parked or stopped. RunBusy when another process works on it.

@@ -6,6 +6,9 @@ seconds of processor time, and `remit questions` needs none of them.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ from agent.settings import Settings
 from agent.store.runs import Run
 from agent.store.seal import Keys
 from agent.store.store import Store
+from policies.action import ModelCall
 from policies.load import load
 from policies.ports import Clock, Executor
 from policies.redact.literal import Secrets as KnownSecrets
@@ -31,6 +35,7 @@ from tools.vault import Secret, Vault
 if TYPE_CHECKING:
     from agent.store.checkpoints import FencedSaver
     from agent.work import Work
+    from policies.gate import Gate
     from tools.browser.session import Browser
     from tools.models.endpoint import ChatCall, EndpointFacts
 
@@ -136,6 +141,35 @@ class App:
             )
             self._browser = Browser(settings, lambda run, method, url, kind: may_load(policy, method, url, kind))
         return self._browser
+
+    @asynccontextmanager
+    async def probing(self, run: str, policy: Policy, quick_s: float) -> AsyncIterator[tuple[Gate, ModelCall]]:
+        """A gate whose one executor asks the model endpoint what it can, and the action to submit to it."""
+        from policies.gate import Gate
+        from tools.models.endpoint import Endpoint
+        from tools.models.executor import ProbeExecutor, cost_micros
+        from tools.models.probe import MOST_TOKENS
+        from tools.models.reply import Usage
+
+        facts, (prompt, reply) = self.endpoint_facts(), MOST_TOKENS
+        worst = Usage(
+            prompt_tokens=prompt, completion_tokens=reply, reasoning_tokens=0, cached_tokens=0, estimated=True
+        )
+        action = ModelCall(
+            endpoint=facts.name,
+            model=facts.model,
+            purpose="probe",
+            prompt_digest=hashlib.sha256(b"remit probe 1").hexdigest(),
+            prompt_tokens=prompt,
+            max_reply_tokens=reply,
+            worst_micros=cost_micros(facts, worst),
+        )
+        endpoint = Endpoint(facts)
+        try:
+            asking = ProbeExecutor(endpoint, self.vault, quick_s=quick_s)
+            yield Gate(policy, self.store.records, [asking], self.redactor(run), self.clock), action
+        finally:
+            await endpoint.close()
 
     async def let_go(self, run: str) -> None:
         """Release what a parked or ended run holds: pages, connections."""

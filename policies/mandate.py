@@ -25,13 +25,8 @@ from policies.action import (
     WorkspacePath,
     canonical_json,
 )
-from policies.match.path import glob, path_pattern
+from policies.match.path import PathPattern, glob
 from policies.match.url import UrlPattern, place
-
-
-def _url_pattern(text: str) -> str:
-    UrlPattern.parse(text)
-    return text
 
 
 class Pins(Value):
@@ -40,8 +35,8 @@ class Pins(Value):
     `url` is a pattern: exact scheme, host and port, a path where `*` is one segment and `**` any rest.
     """
 
-    url: Annotated[Text, AfterValidator(_url_pattern)] | None = None
-    path: Annotated[Text, AfterValidator(path_pattern)] | None = None
+    url: Annotated[Text, AfterValidator(lambda text: UrlPattern.parse(text) and text)] | None = None
+    path: PathPattern | None = None
     server: Name | None = None
     pipelines: Pipelines | None = None
     fields: dict[str, str] | None = None
@@ -173,28 +168,25 @@ def pinned(step: PlannedStep, action: Action) -> bool:
     A click is never pinned: what the control does is known only on the page. A tool without declared sinks
     must have every argument pinned.
     """
-    pins = step.pins
-    sinks = set(action.sink_fields) | {f for f in ("pipelines", "tool") if f in type(action).model_fields}
-    if not sinks or action.kind == "browser.click":
-        return False
-    if sinks & {"url", "target"} and not (pins.place and pins.place.names_host and pins.place.glob.literal):
-        return False
-    if "path" in sinks and not (pins.path and glob(pins.path).literal):
-        return False
-    if any(getattr(pins, name) is None for name in sinks & {"server", "pipelines", "tool"}):
-        return False
-    if "tool" in sinks:
-        return set(getattr(action, "sinks", ()) or getattr(action, "arguments", ())) <= (pins.arguments or {}).keys()
-    return True
+    pins, sinks = step.pins, {"url" if name == "target" else name for name in action.sink_fields}
+    sinks |= {"pipelines", "tool"} & type(action).model_fields.keys()
+    named = getattr(action, "sinks", ()) or getattr(action, "arguments", ())
+    return (
+        bool(sinks)
+        and action.kind != "browser.click"
+        and all(getattr(pins, name) is not None for name in sinks)
+        and (pins.place is None or (pins.place.names_host is not None and pins.place.glob.literal))
+        and (pins.path is None or glob(pins.path).literal)
+        and set(named) <= (pins.arguments or {}).keys()
+    )
 
 
 def _url(pattern: str, action: Any) -> bool:
     url = getattr(action, "target", None) or getattr(action, "url", None)
-    if url is None:
-        return False
     wanted = UrlPattern.parse(pattern)
-    bare = action.effect is EffectClass.READ or wanted.query is not None or not place(url).query
-    return bare and wanted.matches(url)
+    if url is None or (place(url).query and wanted.query is None and action.effect is not EffectClass.READ):
+        return False
+    return wanted.matches(url)
 
 
 def _path(pattern: str, action: Any) -> bool:
@@ -213,12 +205,14 @@ def _arguments(wanted: dict[str, JsonValue], action: Any) -> bool:
     return all(k in given and canonical_json(given[k]) == canonical_json(want) for k, want in wanted.items())
 
 
+def _same(field: str) -> Callable[[Any, Any], bool]:
+    return lambda wanted, action: getattr(action, field, None) == wanted
+
+
 _PINNED: dict[str, Callable[[Any, Any], bool]] = {
     "url": _url,
     "path": _path,
     "fields": _fields,
     "arguments": _arguments,
-    "server": lambda wanted, action: getattr(action, "server", None) == wanted,
-    "pipelines": lambda wanted, action: getattr(action, "pipelines", None) == wanted,
-    "tool": lambda wanted, action: getattr(action, "tool", None) == wanted,
+    **{name: _same(name) for name in ("server", "pipelines", "tool")},
 }

@@ -14,11 +14,11 @@ from functools import cached_property
 from itertools import groupby
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
 from policies.action import KINDS, ActionBase, Command, Name, Text, Value, canonical_json, canonical_url
 from policies.match.command import CommandPattern
-from policies.match.path import glob, path_pattern
+from policies.match.path import PathPattern, glob
 from policies.match.url import UrlPattern
 
 FIELDS: dict[str, frozenset[str]] = {
@@ -118,7 +118,7 @@ class Rule(Value):
     action: Annotated[tuple[str, ...], BeforeValidator(_kinds), Field(min_length=1)]
     why: Annotated[Text, Field(min_length=1)]
     url: Annotated[tuple[UrlPattern, ...], *Many] | None = None
-    path: Annotated[tuple[Annotated[str, AfterValidator(path_pattern)], ...], *Many] | None = None
+    path: Annotated[tuple[PathPattern, ...], *Many] | None = None
     server: Names | None = None
     commands: Annotated[tuple[CommandPattern, ...], *Many] | None = None
     tool: Names | None = None
@@ -169,7 +169,7 @@ class Rule(Value):
                 yield ("commands", n), f"{command.program!r} runs other programs; give its exact `args`"
             if self.effect == "deny" and command.model_fields_set - {"program", "args"}:
                 yield ("commands", n), "a rule that denies takes `program` and `args`: words that must not occur"
-        if self.effect == "deny" and any(url.looks_at_query for url in self.url or ()):
+        if self.effect == "deny" and any(url.no_query or url.query is not None for url in self.url or ()):
             yield ("url",), "a rule that denies cannot look at the query; allow the queries that are right"
         yield from self._case_faults()
 

@@ -74,11 +74,7 @@ class Exit:
 
 
 async def run(
-    pipeline: Sequence[Stage],
-    confinement: Confinement,
-    *,
-    stdin: bytes = b"",
-    least: Level = Level.NAMESPACES,
+    pipeline: Sequence[Stage], confinement: Confinement, *, stdin: bytes = b"", least: Level = Level.NAMESPACES
 ) -> Exit:
     """Runs a pipeline to its end, its deadline or our cancellation; afterwards nothing of it is alive.
 
@@ -148,22 +144,21 @@ class _Tree:
     def start(self, pipeline: Sequence[Stage], programs: Sequence[Path], stdin: bytes) -> None:
         """Starts every stage, and closes on our side what the children hold: they must see ends of files."""
         with contextlib.ExitStack() as theirs:
+            source = _held(theirs, stdin)
+            theirs.callback(os.close, self.err.end)
             ends: list[tuple[int, int]] = []
-            upstream, downstream = _held(theirs, stdin), -1
-            for index, stage in enumerate(pipeline):
-                source = upstream
-                if index + 1 < len(pipeline):
-                    upstream, downstream = os.pipe()
-                    theirs.callback(os.close, upstream)
-                else:
-                    downstream = self.out.open()
-                theirs.callback(os.close, downstream)
-                ends.append((self._source(theirs, stage, source), self._sink(theirs, stage, downstream)))
-            stderr = self.err.open()
-            theirs.callback(os.close, stderr)
-            for stage, program, (source, sink) in zip(pipeline, programs, ends, strict=True):
+            for left, stage in zip(range(len(pipeline) - 1, -1, -1), pipeline, strict=True):
+                following, sink = os.pipe() if left else (-1, self.out.end)
+                theirs.callback(os.close, sink)
+                if left:
+                    theirs.callback(os.close, following)
+                flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if stage.append else os.O_TRUNC)
+                stdin_fd = self._redirected(theirs, stage.stdin, os.O_RDONLY, source)
+                ends.append((stdin_fd, self._redirected(theirs, stage.stdout, flags, sink)))
+                source = following
+            for stage, program, (reads, writes) in zip(pipeline, programs, ends, strict=True):
                 command = bwrap.limited(self._confinement, program, stage.argv[1:])
-                self.children.append(_Child(self._confinement, command, source, sink, stderr))
+                self.children.append(_Child(self._confinement, command, reads, writes, self.err.end))
 
     async def ended(self) -> bool:
         """True when every stage has ended by itself, False when the time was up."""
@@ -181,21 +176,11 @@ class _Tree:
                     child.kill()
         return True
 
-    def _source(self, theirs: contextlib.ExitStack, stage: Stage, otherwise: int) -> int:
-        if stage.stdin is None:
+    def _redirected(self, theirs: contextlib.ExitStack, path: Path | None, flags: int, otherwise: int) -> int:
+        if path is None:
             return otherwise
-        fd = _redirection(stage.stdin, self._confinement, os.O_RDONLY)
+        fd = _redirection(path, self._confinement, flags)
         theirs.callback(os.close, fd)
-        return fd
-
-    def _sink(self, theirs: contextlib.ExitStack, stage: Stage, otherwise: int) -> int:
-        if stage.stdout is None:
-            return otherwise
-        flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if stage.append else 0)
-        fd = _redirection(stage.stdout, self._confinement, flags)
-        theirs.callback(os.close, fd)
-        if not stage.append:
-            os.ftruncate(fd, 0)  # only now is it known to be a plain file
         return fd
 
 
@@ -269,9 +254,11 @@ class _Child:
 
     def population(self) -> int:
         """How many processes there are in the namespace, bubblewrap's two included."""
-        namespace = f"pid:[{self._facts().get('pid-namespace')}]"
-        processes = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
-        return sum(_link(process / "ns/pid") == namespace for process in processes)
+        namespace, found = self._facts().get("pid-namespace"), 0
+        for process in Path("/proc").glob("[0-9]*/ns/pid"):
+            with contextlib.suppress(OSError):  # it has ended, or is nobody's to look at
+                found += process.stat().st_ino == namespace
+        return found
 
     def _facts(self) -> dict[str, int]:
         """What bubblewrap says: a line when the namespace is there, another only when a program ran in it."""
@@ -285,32 +272,25 @@ class _Capture:
         self.kept = bytearray()
         self.truncated = False
         self._limit_bytes = limit_bytes
-        self._fd: int | None = None
-
-    def open(self) -> int:
-        """The end to write to."""
-        self._fd, end = os.pipe()
+        self._fd, self.end = os.pipe()
         os.set_blocking(self._fd, False)
-        asyncio.get_running_loop().add_reader(self._fd, self._take)
-        return end
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._take)
 
     def close(self) -> None:
         """Takes what is left in the pipe. The writers are gone."""
-        if self._fd is None:
-            return
         while self._take():
             pass
-        asyncio.get_running_loop().remove_reader(self._fd)
+        self._loop.remove_reader(self._fd)
         os.close(self._fd)
 
     def _take(self) -> bool:
-        assert self._fd is not None
         try:
             chunk = os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
             return False
         if not chunk:
-            asyncio.get_running_loop().remove_reader(self._fd)
+            self._loop.remove_reader(self._fd)
             return False
         room = self._limit_bytes - len(self.kept)
         self.kept += chunk[:room]
@@ -381,10 +361,3 @@ async def _readable(fd: int, timeout_s: float) -> None:
         pass
     finally:
         loop.remove_reader(fd)
-
-
-def _link(path: Path) -> str:
-    try:
-        return str(path.readlink())
-    except OSError:
-        return ""

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
+import shutil
 import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from sandbox.errors import OutsideWorkspace, UnusableFile, WorkspaceFull
 
@@ -48,7 +51,7 @@ class Workspace:
 
     def __init__(self, root: Path, *, quota_bytes: int) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _closing(os.open(root, _FOLDER)) as fd:
+        with _folder(root, (), str(root)) as fd:
             os.fchmod(fd, 0o700)
         self.root = root.resolve()
         self.quota_bytes = quota_bytes
@@ -70,21 +73,20 @@ class Workspace:
 
     def read(self, relative: str, *, limit_bytes: int) -> bytes:
         """The whole content of a plain file. UnusableFile if there is none, or it is over `limit_bytes`."""
-        with _closing(open_beneath(self.root, relative, os.O_RDONLY)) as fd:
-            content = b"".join(_chunks(fd, limit_bytes + 1))
+        with os.fdopen(open_beneath(self.root, relative, os.O_RDONLY), "rb") as file:
+            content = file.read(limit_bytes + 1)
         if len(content) > limit_bytes:
             raise UnusableFile(f"{relative!r} is larger than the {limit_bytes:,} bytes that may be read at once.")
         return content
 
     def write(self, relative: str, data: bytes) -> None:
         """Makes or replaces a file: readers see the old content or all of the new, also after a power cut."""
-        self._store(relative, iter((data,)), len(data))
+        self._store(relative, io.BytesIO(data), len(data))
 
     def adopt(self, source: Path, relative: str) -> None:
         """Moves a finished plain file (a download) in under this name; `source` is gone afterwards."""
-        with _closing(open_beneath(source.parent, source.name, os.O_RDONLY)) as fd:
-            size_bytes = os.fstat(fd).st_size
-            self._store(relative, _chunks(fd, size_bytes), size_bytes)
+        with os.fdopen(open_beneath(source.parent, source.name, os.O_RDONLY), "rb") as file:
+            self._store(relative, file, os.fstat(file.fileno()).st_size)
         source.unlink()
 
     def listing(self) -> tuple[Entry, ...]:
@@ -126,12 +128,12 @@ class Workspace:
                     elif entry.is_file(follow_symlinks=False):
                         yield (*parts, entry.name), entry.stat(follow_symlinks=False)
 
-    def _store(self, relative: str, chunks: Iterator[bytes], size_bytes: int) -> None:
+    def _store(self, relative: str, content: BinaryIO, size_bytes: int) -> None:
         parts = parts_of(relative)
         self._make_room(relative, size_bytes)
         try:
             with _folder(self.root, parts[:-1], relative, make=True) as folder:
-                _replace(folder, parts[-1], chunks)
+                _replace(folder, parts[-1], content)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise WorkspaceFull(f"There is no room on the disk for {relative!r}; free some.") from error
@@ -162,20 +164,16 @@ def parts_of(relative: str) -> tuple[str, ...]:
 
 
 def open_beneath(root: Path, relative: str, flags: int) -> int:
-    """An open descriptor of a plain file below `root`; os.O_CREAT among the `flags` makes a missing one.
+    """An open descriptor of a plain file below `root`, which os.O_CREAT makes and os.O_TRUNC empties.
 
     Follows no link and never waits: a pipe without a writer is refused. So is a file with a second name,
     which may lie outside. The caller closes the descriptor.
     """
     parts = parts_of(relative)
+    wary = flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     with _folder(root, parts[:-1], relative) as folder:
         try:
-            fd = os.open(
-                parts[-1],
-                flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC,
-                0o600,
-                dir_fd=folder,
-            )
+            fd = os.open(parts[-1], wary, 0o600, dir_fd=folder)
         except OSError as error:
             raise _refusal(relative, error) from error
     seen = os.fstat(fd)
@@ -183,6 +181,8 @@ def open_beneath(root: Path, relative: str, flags: int) -> int:
         os.close(fd)
         raise UnusableFile(f"{relative!r} is no plain file with one name.")
     os.set_blocking(fd, True)
+    if flags & os.O_TRUNC:  # only now is it known whose content goes
+        os.ftruncate(fd, 0)
     return fd
 
 
@@ -226,33 +226,17 @@ def _refusal(relative: str, error: OSError) -> OutsideWorkspace | UnusableFile:
             raise error
 
 
-def _replace(folder: int, name: str, chunks: Iterator[bytes]) -> None:
+def _replace(folder: int, name: str, content: BinaryIO) -> None:
     temporary = f".{secrets.token_hex(8)}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with _closing(os.open(temporary, flags, 0o600, dir_fd=folder)) as fd:
-        try:
-            for chunk in chunks:
-                left = memoryview(chunk)
-                while left:
-                    left = left[os.write(fd, left) :]
-            os.fsync(fd)
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
-            raise
-    os.fsync(folder)  # the new name, too, outlives a power cut
-
-
-def _chunks(fd: int, limit_bytes: int) -> Iterator[bytes]:
-    while limit_bytes > 0 and (chunk := os.read(fd, min(limit_bytes, _CHUNK_BYTES))):
-        limit_bytes -= len(chunk)
-        yield chunk
-
-
-@contextlib.contextmanager
-def _closing(fd: int) -> Iterator[int]:
     try:
-        yield fd
-    finally:
-        os.close(fd)
+        with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
+            shutil.copyfileobj(content, file, _CHUNK_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
+    os.fsync(folder)  # the new name, too, outlives a power cut

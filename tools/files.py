@@ -53,10 +53,7 @@ class FilesExecutor:
             return None
         action = permit.redeem(FileWrite)
         data = encoded(permit.opened(action.text), action.encoding, action.path)
-        with contextlib.suppress(SandboxError):
-            if self._workspaces(permit.run).read(action.path, limit_bytes=len(data)) == data:
-                return _written(action, data)
-        return None
+        return _written(action, data) if holds(self._workspaces(permit.run), action.path, data) else None
 
 
 @contextlib.contextmanager
@@ -66,6 +63,13 @@ def sandbox_faults(*, may_have_acted: bool) -> Iterator[None]:
         yield
     except SandboxError as error:
         raise ActionFailed(str(error), may_have_acted=may_have_acted) from error
+
+
+def holds(workspace: Workspace, path: str, data: bytes) -> bool:
+    """Whether the file has exactly this content."""
+    with contextlib.suppress(SandboxError):
+        return workspace.read(path, limit_bytes=len(data)) == data
+    return False
 
 
 def decoded(data: bytes, name: str, encoding: str = "auto") -> str:

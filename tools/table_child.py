@@ -14,7 +14,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 
 ROWS = 200_000
@@ -91,21 +91,14 @@ def _rows(page: Any) -> Iterator[Any]:
 
 
 def _text(cell: Any) -> str:
-    match cell:
-        case None:
-            text = ""
-        case bool():
-            text = str(cell).upper()
-        case float():
-            text = f"{cell:.15g}"  # as spreadsheets show them: 15 digits
-        case datetime() if cell.time() == time():
-            text = cell.date().isoformat()
-        case datetime():
-            text = cell.isoformat(sep=" ")
-        case str() | int() | date() | time() | timedelta():
-            text = str(cell)
-        case _:
-            text = str(getattr(cell, "text", "") or "")  # an array formula
+    if isinstance(cell, bool):
+        text = str(cell).upper()
+    elif isinstance(cell, float):
+        text = f"{cell:.15g}"  # as spreadsheets show them: 15 digits
+    elif isinstance(cell, datetime):
+        text = str(cell).removesuffix(" 00:00:00")
+    else:
+        text = "" if cell is None else str(getattr(cell, "text", cell))  # an array formula has its text inside
     return text if len(text) <= _CELL_CHARS else f"{text[:_CELL_CHARS]}[cut: {len(text) - _CELL_CHARS:,} characters]"
 
 

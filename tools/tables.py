@@ -12,7 +12,7 @@ import unicodedata
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from policies.action import Cell, TableRead, TableWrite
 from policies.errors import ActionFailed
@@ -20,14 +20,10 @@ from policies.labels import TOP
 from policies.permit import Permit
 from policies.ports import Raw
 from sandbox.confinement import Confinement
-from sandbox.errors import SandboxError
 from sandbox.process import Stage, run
 from sandbox.workspace import Workspace
-from tools.files import IN_FOLDER, Workspaces, capped, decoded, encoded, sandbox_faults
+from tools.files import IN_FOLDER, Workspaces, capped, decoded, encoded, holds, sandbox_faults
 from tools.shell import least_level
-
-if TYPE_CHECKING:
-    from openpyxl.cell import Cell as XlsxCell
 
 _CHILD = Path(__file__).with_name("table_child.py")
 _FILE_BYTES = 50 << 20
@@ -64,12 +60,8 @@ class TablesExecutor:
         if permit.action_type is not TableWrite:
             return None
         action = permit.redeem(TableWrite)
-        data = _file(action, permit)
-        try:
-            there = self._workspaces(permit.run).read(action.path, limit_bytes=len(data))
-        except SandboxError:
-            return None
-        return _written(action) if there == data else None
+        happened = holds(self._workspaces(permit.run), action.path, _file(action, permit))
+        return _written(action) if happened else None
 
 
 async def _read(workspace: Workspace, permit: Permit) -> Raw:
@@ -199,7 +191,7 @@ def _xlsx(path: str, tables: dict[str, list[list[Cell]]]) -> bytes:
     return _timeless(made.getvalue())
 
 
-def _put(cell: XlsxCell, value: Cell) -> None:
+def _put(cell: Any, value: Cell) -> None:
     if isinstance(value, int | float) and abs(value) < _EXCEL_DIGITS:
         cell.value = value
         if isinstance(value, float) and round(value, 2) == value:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-DONE, FAILED, USAGE, WAITING, HELD, STOPPED, BROKEN = 0, 1, 2, 3, 4, 5, 6
+DONE, FAILED, USAGE, WAITING, HELD, STOPPED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
 """Exit codes: done · failed or rejected · bad input or settings · waits for an answer · held by trouble, can be
-resumed · stopped · the ledger does not verify. 130 after Ctrl-C."""
+resumed · stopped · the ledger does not verify · Ctrl-C."""
 
 
 def main() -> None:

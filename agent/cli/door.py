@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import click
 import typer
 
 from agent.cli import (
     FAILED,
     HELD,
+    INTERRUPTED,
     USAGE,
     answers,
     audit,
     doctor,
+    init,
     policy,
     practice,
     run_command,
@@ -28,47 +29,52 @@ from agent.cli import (
 app = typer.Typer(
     name="remit",
     help="An open agent for office and server work that does only what you granted.",
+    epilog="Exit codes: 0 done; 1 failed or rejected; 2 bad input or settings; 3 waits for an answer; "
+    "4 held, can be resumed; 5 stopped; 6 the ledger does not verify; 130 after Ctrl-C.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-runs = typer.Typer(help="What ran, what runs, and how to go on.", no_args_is_help=True)
-for module in (run_command, runs_command, answers, audit, policy, secrets_command, tools_command, practice, doctor):
+COMMANDS = (run_command, runs_command, answers, audit, policy, secrets_command, tools_command, practice, init, doctor)
+for module in COMMANDS:
     module.register(app)
 
 OURS = ("agent", "policies", "tools", "sandbox")
 """Errors from these packages carry one sentence for a person; any other is our bug and rises."""
+_HELD = ("RecordsUnavailable", "StoreLocked", "StaleEpoch", "RunBusy", "SubmissionConflict")
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
     try:
         code = app(list(arguments), standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.Abort:
-        return 130
-    except click.ClickException as error:
-        error.show()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        # Usage errors print themselves, with the usage of their command.
+        getattr(error, "show", lambda: print(error.format_message(), file=sys.stderr))()
         return USAGE
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)  # noqa: T201
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; without this the interpreter complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _told(f"{str(error.filename)!r} cannot be used: {error.strerror}", USAGE, arguments)
     except Exception as error:
+        name = type(error).__name__
         if type(error).__module__.split(".")[0] not in OURS:
             raise
-        return told(error, as_json="--json" in arguments)
-    return code if isinstance(code, int) else 0
+        code = HELD if name in _HELD else FAILED if name == "AnswerRefused" else USAGE
+        return _told(str(error), code, arguments)
 
 
-def told(error: Exception, *, as_json: bool) -> int:
+def _told(sentence: str, code: int, arguments: Sequence[str]) -> int:
     """Show an expected error as one sentence on standard error; its exit code."""
-    print(json.dumps({"error": str(error)}, ensure_ascii=False) if as_json else f"remit: {error}", file=sys.stderr)  # noqa: T201
-    kind = type(error).__name__
-    if kind in ("RecordsUnavailable", "StoreLocked", "StaleEpoch", "RunBusy", "SubmissionConflict"):
-        return HELD
-    return FAILED if kind == "AnswerRefused" else USAGE
-
-
-Register = Callable[[Any], None]
+    as_json = "--json" in arguments
+    print(json.dumps({"error": sentence}, ensure_ascii=False) if as_json else f"remit: {sentence}", file=sys.stderr)
+    return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,8 +85,16 @@ def chat(policy: PolicyOption = None) -> int:
     return interruptible(whole)
 
 
-async def follow(app: App, runs: Runs, run_id: str, *, as_json: bool, out: Path | None) -> int:
-    """Advance a run, ask on the terminal where there is one, and show what came of it; the exit code."""
+async def follow(
+    app: App,
+    runs: Runs,
+    run_id: str,
+    *,
+    as_json: bool,
+    out: Path | None,
+    answer: Callable[[Screen, Stand], bool] | None = None,
+) -> int:
+    """Advance a run, have its questions answered where somebody is there, show what came of it; the exit code."""
     from agent.cli.screen import Screen  # start-up time
     from agent.language import Language
 
@@ -102,9 +111,9 @@ async def follow(app: App, runs: Runs, run_id: str, *, as_json: bool, out: Path 
 
     while True:
         stand = await runs.advance(run_id, watch)
-        if stand.standing != "waiting" or as_json or not _someone_there():
+        if stand.standing != "waiting" or as_json or not (answer or _someone_there()):
             break
-        if not _answer_here(app, screen, stand):
+        if not (answer(screen, stand) if answer else _answer_here(app, screen, stand)):
             break
     made: tuple[str, ...] = ()
     if out is not None and stand.standing == "done":

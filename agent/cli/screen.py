@@ -52,10 +52,10 @@ class Screen:
             self.line(json.dumps({"plan": plan.summary, "policy": policy, "steps": steps}, ensure_ascii=False))
             return
         head = self.say("Plan, from your words only")
-        self.line(f"{head}{' ' * max(2, 58 - _width(head))}{self.say('policy')}: {policy}")
+        self.line(f"{head}{' ' * max(2, 58 - width(head))}{self.say('policy')}: {policy}")
         for step, row in zip(plan.steps, preflight["rows"], strict=True):
             text = f"  {step.n} {_pinned(step)}"
-            self.line(f"{text}{' ' * max(2, 60 - _width(text))}{self.say(row['verdict'])}")
+            self.line(f"{text}{' ' * max(2, 60 - width(text))}{self.say(row['verdict'])}")
             if row["verdict"] in ("refused", "depends"):
                 self.line(f"      {row['reason']}")
         flags = {"untrusted": "reads what strangers wrote", "private": "reads private data", "way_out": "can send"}
@@ -191,6 +191,6 @@ def _pinned(step: Any) -> str:
     return visible(f"{step.kind:<15} {where}{on}{often}{only}" if where else f"{step.kind:<15} {step.title}{only}")
 
 
-def _width(text: str) -> int:
+def width(text: str) -> int:
     """Columns on a terminal: East Asian wide characters take two."""
     return sum(2 if "\u2e80" <= c <= "\uffef" else 1 for c in text)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from policies.action import Command, Value
-from policies.match.path import glob, is_under
+from policies.match.path import PathPattern, glob, is_under
 
 # Programs that run what their arguments say. Only exact arguments can grant them.
 # Wrappers and shells from issue lists of agents that allowed them by name; interpreters because
@@ -49,22 +49,17 @@ class CommandPattern(Value):
     args: tuple[str, ...] | None = None
     options: tuple[str | dict[str, OptionValue], ...] | None = None
     operands: Literal["any", "none"] | tuple[str, ...] | Under | None = None
-    stdin: str | None = None
-    stdout: str | None = None
+    stdin: PathPattern | None = None
+    stdout: PathPattern | None = None
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        spelled = PurePosixPath(self.program)
-        bare = "/" not in self.program and self.program.isprintable() and self.program not in ("", ".", "..")
-        if not bare and (not spelled.is_absolute() or str(spelled) != self.program or ".." in spelled.parts):
+        if not re.fullmatch(r"[^/\s]+|(/(?!\.\.?(/|$))[^/\s]+)+", self.program):
             raise ValueError(f"{self.program!r} is neither a bare program name nor an absolute path")
-        if self.args is not None and not (self.options is None and self.operands is None):
+        if self.args is not None and (self.options is not None or self.operands is not None):
             raise ValueError("give exact `args`, or `options` and `operands`, not both")
         for bad in (o for o in self.grammar if not o.startswith("-") or o in NEVER_OPTIONS or o in ("-", "--")):
             raise ValueError(f"{bad!r} is not an option that can be granted in a list; give exact `args`")
-        for path in (self.stdin, self.stdout):
-            if path is not None:
-                glob(path)
         return self
 
     @cached_property
@@ -136,12 +131,12 @@ class CommandPattern(Value):
     def __str__(self) -> str:
         if self.args is not None:
             return " ".join((self.program, *self.args))
-        operands = self.operands
-        if isinstance(operands, Under):
-            shown = f"{operands.under}/**"
-        else:
-            shown = "|".join(operands) if isinstance(operands, tuple) else {"any": "…"}.get(operands or "", "")
-        return " ".join(filter(None, (self.program, f"[{' '.join(self.grammar)}]" if self.grammar else "", shown)))
+        words = [self.program, f"[{' '.join(self.grammar)}]" if self.grammar else ""]
+        if isinstance(self.operands, Under):
+            words.append(f"{self.operands.under}/**")
+        elif self.operands not in (None, "none"):
+            words.append("…" if self.operands == "any" else "|".join(self.operands))
+        return " ".join(filter(None, words))
 
 
 def _redirected(pattern: str | None, path: str | None) -> bool:

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 FRESH = "any-other"
 """A segment that no rule names, to stand for whatever a `*` may become."""
@@ -67,9 +70,8 @@ def glob(text: str) -> Glob:
     return Glob(segments=segments, rest=rest, _strict=strict, _loose=loose)
 
 
-def path_pattern(text: str) -> str:
-    """`text` if it is a path pattern; ValueError if it is none."""
-    return text if glob(text) else ""
+PathPattern = Annotated[str, AfterValidator(lambda text: glob(text) and text)]
+"""Text that is a path pattern."""
 
 
 def is_under(path: str, root: str) -> bool:

@@ -58,21 +58,19 @@ class UrlPattern(Value):
     @classmethod
     def parse(cls, text: str) -> Self:
         """The pattern that `text` spells: a url whose path may hold `*` and `**`; ValueError if it is none."""
-        place = urlsplit(text)
-        if not place.netloc or place.fragment or "@" in place.netloc:
-            raise ValueError(f"{text!r} is not a url pattern such as http://shop.example/orders/*")
-        return cls(
-            scheme=_scheme(place.scheme, text),
-            host=place.hostname or "",
-            port=place.port,
-            path=place.path or "/",
-            query=dict(parse_qsl(place.query, keep_blank_values=True)) if place.query else None,
-        )
+        return cls.model_validate(text)
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, given: Any) -> Any:
-        return dict(cls.parse(given)) if isinstance(given, str) else given
+        if not isinstance(given, str):
+            return given
+        parts = urlsplit(given)
+        if not parts.hostname or parts.fragment or "@" in parts.netloc:
+            raise ValueError(f"{given!r} is no url pattern such as http://shop.example/orders/*")
+        query = dict(parse_qsl(parts.query, keep_blank_values=True)) if parts.query else None
+        found = {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port, "path": parts.path or "/"}
+        return found | {"query": query}
 
     @model_validator(mode="after")
     def _canonical(self) -> Self:
@@ -91,10 +89,6 @@ class UrlPattern(Value):
     def names_host(self) -> str | None:
         """The one host this pattern names; None when it stands for many."""
         return self.host if isinstance(self.host, str) else None
-
-    @property
-    def looks_at_query(self) -> bool:
-        return self.no_query or self.query is not None
 
     @cached_property
     def glob(self) -> Glob:
@@ -136,11 +130,3 @@ class UrlPattern(Value):
         host = self.host if isinstance(self.host, str) else f"*.{self.host.subdomain_of}"
         port = f":{self.port}" if self.port else ""
         return f"{self.scheme or 'http(s)'}://{host}{port}{self.path}"
-
-
-def _scheme(given: str, text: str) -> Literal["http", "https"]:
-    match given:
-        case "http" | "https":
-            return given
-        case _:
-            raise ValueError(f"{text!r} is not http or https")

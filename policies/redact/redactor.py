@@ -168,7 +168,7 @@ class Redactor:
         return types
 
     def shown(self, text: str) -> str:
-        """The text for the requester's own screen: personal values restored, secrets and foreign handles as they are."""
+        """The text for the requester's own screen: personal values restored, secrets left as handles."""
 
         def value_of(match: re.Match[str]) -> str:
             value = None if match[1] in SECRET_TYPES else self._vault.get(Handle(match[0]))

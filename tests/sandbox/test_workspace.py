@@ -204,11 +204,11 @@ def test_a_full_disk_leaves_the_old_content_and_no_remains(
 ) -> None:
     workspace.write("a", b"old")
 
-    def full(fd: int, data: bytes) -> int:
+    def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(os, "write", full)
+        disk.setattr(os, "fsync", full)
         with pytest.raises(WorkspaceFull, match="no room on the disk"):
             workspace.write("a", b"new")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from decimal import ROUND_UP, Decimal
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from policies.permit import Permit
 from policies.ports import Raw
 from tools.errors import EndpointError
 from tools.models.endpoint import ChatCall, Endpoint, EndpointFacts
+from tools.models.probe import probe
 from tools.models.reply import Usage
 
 DEADLINE_S = 600.0
@@ -45,11 +47,7 @@ class ModelExecutor:
     async def execute(self, permit: Permit) -> Raw:
         """One turn of the model. Raises ActionFailed with the endpoint's trouble in one sentence."""
         action = permit.redeem(ModelCall)
-        facts = self._endpoint.facts
-        if (action.endpoint, action.model) != (facts.name, facts.model):
-            raise ActionFailed(f"endpoint {action.endpoint!r} is not configured", may_have_acted=False)
-        host = urlsplit(facts.base_url).hostname or ""
-        key = self._secrets.open(facts.key_name, sink=host)
+        key = self._key(action)
         try:
             reply = await self._endpoint.chat(
                 key, self._prompts(action.prompt_digest), deadline_s=DEADLINE_S, on_delta=self._on_delta
@@ -61,12 +59,33 @@ class ModelExecutor:
             data=json.loads(reply.to_json()),
             label=TOP,
             tokens=reply.usage.prompt_tokens + reply.usage.completion_tokens,
-            micros=cost_micros(facts, reply.usage),
+            micros=cost_micros(self._endpoint.facts, reply.usage),
         )
 
     async def probe(self, permit: Permit) -> Raw | None:
         """Asking a model again is safe, so a probe just asks."""
         return await self.execute(permit)
+
+    def _key(self, action: ModelCall) -> str:
+        """The endpoint's key, empty where none is configured; ActionFailed for another endpoint."""
+        facts = self._endpoint.facts
+        if (action.endpoint, action.model) != (facts.name, facts.model):
+            raise ActionFailed(f"endpoint {action.endpoint!r} is not configured", may_have_acted=False)
+        host = urlsplit(facts.base_url).hostname or ""
+        return self._secrets.open(facts.key_name, sink=host) if facts.key_name else ""
+
+
+class ProbeExecutor(ModelExecutor):
+    """Asks the model what it can, under one permit, instead of sending a prompt; `Raw.data` has Probed's fields."""
+
+    def __init__(self, endpoint: Endpoint, secrets: Secrets, *, quick_s: float) -> None:
+        super().__init__(endpoint, dict[str, ChatCall]().__getitem__, secrets)
+        self._quick_s = quick_s
+
+    async def execute(self, permit: Permit) -> Raw:
+        """The three questions of `probe`; the long one only to a model that answers within `quick_s`."""
+        key = self._key(permit.redeem(ModelCall))
+        return Raw(text="", data=asdict(await probe(self._endpoint, key, quick_s=self._quick_s)))
 
 
 def cost_micros(facts: EndpointFacts, usage: Usage) -> int | None:

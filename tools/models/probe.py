@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from dataclasses import dataclass, replace
@@ -11,7 +12,11 @@ from tools.models.endpoint import ChatCall, Endpoint
 from tools.models.messages import message
 from tools.models.tokens import estimate
 
+PROMPT_TOKENS = 12_000
+"""Longer than Ollama's default contexts, which are 4,096 tokens on small machines."""
 _REPLY_TOKENS = 1024
+MOST_TOKENS = PROMPT_TOKENS + 500, 3 * _REPLY_TOKENS
+"""Most that all three take, as prompt and as reply."""
 _TOOL = (
     b'[{"type":"function","function":{"name":"report_number","description":"Report a number.","parameters":'
     b'{"type":"object","properties":{"number":{"type":"integer"}},"required":["number"]}}}]'
@@ -34,10 +39,18 @@ class Probed:
     """What is wrong, in one sentence for a person; empty when nothing is."""
 
 
-async def probe(endpoint: Endpoint, key: str, *, prompt_tokens: int = 12_000, deadline_s: float = 120.0) -> Probed:
+async def probe(
+    endpoint: Endpoint,
+    key: str,
+    *,
+    prompt_tokens: int = PROMPT_TOKENS,
+    deadline_s: float = 120.0,
+    quick_s: float = math.inf,
+) -> Probed:
     """Ask for one word, one tool call, and a word planted at the front of a long prompt.
 
-    Costs about `prompt_tokens` tokens. `deadline_s` is for each of the three.
+    Costs about `prompt_tokens` tokens. `deadline_s` is for each of the three; the long prompt is sent only if
+    the first answer came within `quick_s`.
     """
     started = time.monotonic()
     seen = Probed(answers=False, model=endpoint.facts.model)
@@ -49,6 +62,8 @@ async def probe(endpoint: Endpoint, key: str, *, prompt_tokens: int = 12_000, de
         if not any(call.name == "report_number" and call.arguments == {"number": 7} for call in reply.calls):
             return replace(seen, reason="The model did not make the tool call it was asked for.")
         seen = replace(seen, calls_tools=True)
+        if seen.latency_s > quick_s:
+            return seen
         cuts, reason = await _cuts(endpoint, key, prompt_tokens, deadline_s)
     except EndpointError as error:
         return replace(seen, reason=str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -13,10 +14,13 @@ from policies.labels import Integrity, Label
 from policies.permit import Permit
 from policies.ports import Raw
 from tools.commands import render
-from tools.servers.connection import OUTPUT_BYTES, Connection, Finished
-from tools.servers.inventory import Inventory
+from tools.servers.connection import OUTPUT_BYTES, Connection, Finished, Lost, Stop
+from tools.servers.inventory import Inventory, Server
 
 COMMAND_S = 60.0
+ANSWER_S = 10.0
+_CANCEL_S = 2.0
+_SECRET = "secret://"  # noqa: S105  the mark of a reference
 T = TypeVar("T")
 
 
@@ -32,9 +36,13 @@ class ServerExecutor:
 
     kinds = frozenset({"server.run", "server.read", "server.write"})
 
-    def __init__(self, inventory: Inventory, secrets: Secrets) -> None:
+    def __init__(
+        self, inventory: Inventory, secrets: Secrets, *, command_s: float = COMMAND_S, answer_s: float = ANSWER_S
+    ) -> None:
         self._inventory, self._secrets = inventory, secrets
+        self._command_s, self._answer_s = command_s, answer_s
         self._connections: dict[str, Connection] = {}
+        self._locks: dict[str, threading.Lock] = {}
 
     async def execute(self, permit: Permit) -> Raw:
         """Do it once. ActionFailed tells whether it may have happened."""
@@ -49,90 +57,130 @@ class ServerExecutor:
     async def probe(self, permit: Permit) -> Raw | None:
         """After a crash: whether the server's file already is what was to be written."""
         action = permit.redeem(ServerWrite)
-        wanted = permit.opened(action.text).encode()
         try:
-            found = await self._on(action.server, lambda c: c.read(action.path, len(wanted) + 1))
+            wanted = self._content(permit, action)
+            found = await self._on(action.server, lambda c, stop: c.read(action.path, len(wanted) + 1, stop=stop))
         except ActionFailed as error:
-            if "has no" in str(error):
-                return None
-            raise
-        return self._written(action, len(wanted)) if found == wanted else None
+            # Not being able to look says nothing about what happened.
+            raise ActionFailed(f"whether it was written is not known: {error}", may_have_acted=True) from None
+        return _written(action, wanted) if found == wanted else None
 
     async def close(self) -> None:
         """Close all connections; remote commands of ours are ended."""
-        for connection in self._connections.values():
-            await asyncio.to_thread(connection.close)
-        self._connections.clear()
+        while self._connections:
+            await asyncio.to_thread(self._connections.popitem()[1].close)
 
     async def _run(self, permit: Permit) -> Raw:
         action = permit.redeem(ServerRun)
-        commands = [c for pipeline in action.pipelines for c in pipeline]
-        if any(c.stdin or c.stdout for c in commands):
-            raise ActionFailed("servers take no redirections; use server_write_file", may_have_acted=False)
-        opened = tuple(
-            tuple(Command(argv=tuple(permit.opened(a) for a in c.argv)) for c in pipeline)
-            for pipeline in action.pipelines
-        )
-        began: list[bool] = []
+        text = render(tuple(tuple(_plain(permit, c) for c in pipeline) for pipeline in action.pipelines))
 
-        def run(connection: Connection) -> Finished:
-            return connection.run(render(opened), stdin=b"", timeout_s=COMMAND_S, began=lambda: began.append(True))
+        def run(connection: Connection, stop: Stop) -> Finished:
+            return connection.run(text, timeout_s=self._command_s, stop=stop)
 
-        done = await self._on(action.server, run, began)
-        text = done.stdout + (f"\n[stderr]\n{done.stderr}" if done.stderr.strip() else "")
+        done = await self._on(action.server, run)
+        parts = [done.stdout]
+        if done.stderr.strip():
+            parts.append(f"[stderr]\n{done.stderr}")
         if done.truncated:
-            text += f"\n[cut at {OUTPUT_BYTES} bytes]"
-        return Raw(text=text, exit_code=done.code, label=_label(action.server))
+            parts.append("[cut: only the beginning of the output was kept]")
+        if done.code:
+            parts.append(f"[exit code {done.code}]")
+        shown = "\n".join(part.rstrip("\n") for part in parts if part)
+        return Raw(text=shown, exit_code=done.code, label=_label(action.server))
 
     async def _read(self, permit: Permit) -> Raw:
         action = permit.redeem(ServerRead)
-        data = await self._on(action.server, lambda c: c.read(action.path, OUTPUT_BYTES + 1))
+        data = await self._on(action.server, lambda c, stop: c.read(action.path, OUTPUT_BYTES + 1, stop=stop))
+        if data is None:
+            raise ActionFailed(f"server {action.server!r} has no {action.path!r}; check the path", may_have_acted=False)
         text = data[:OUTPUT_BYTES].decode("utf-8", "replace")
-        more = f"\n[cut at {OUTPUT_BYTES} bytes]" if len(data) > OUTPUT_BYTES else ""
+        more = f"\n[cut: only the first {OUTPUT_BYTES:,} bytes]" if len(data) > OUTPUT_BYTES else ""
         return Raw(text=text + more, label=_label(action.server))
 
     async def _write(self, permit: Permit) -> Raw:
         action = permit.redeem(ServerWrite)
-        data = permit.opened(action.text).encode()
-        await self._on(action.server, lambda c: c.write(action.path, data))
-        return self._written(action, len(data))
+        data = self._content(permit, action)
+        await self._on(action.server, lambda c, stop: c.write(action.path, data, stop=stop))
+        return _written(action, data)
 
-    def _written(self, action: ServerWrite, size: int) -> Raw:
-        return Raw(text=f"{action.path} on {action.server}: {size} bytes written", label=_label(action.server))
+    def _content(self, permit: Permit, action: ServerWrite) -> bytes:
+        if not action.text.startswith(_SECRET):
+            return permit.opened(action.text).encode()
+        name = action.text.removeprefix(_SECRET)
+        if name not in permit.obligations.secrets:
+            raise ActionFailed(f"no rule lets secret {name!r} be written to {action.server!r}", may_have_acted=False)
+        return self._secrets.open(name, sink=action.server).encode()
 
-    async def _on(self, name: str, do: Callable[[Connection], T], began: list[bool] | None = None) -> T:
-        """`do` with the server's connection, in a thread; cancelling closes it, and so what runs over it."""
+    async def _on(self, name: str, do: Callable[[Connection, Stop], T]) -> T:
+        """`do` with the server's connection, in a thread; cancelling ends it, there too, within 2 s."""
         server = self._inventory.servers.get(name)
         if server is None:
             known = ", ".join(sorted(self._inventory.servers)) or "none"
             raise ActionFailed(f"there is no server {name!r} in servers.yaml; known: {known}", may_have_acted=False)
+        stop, turn = Stop(), self._locks.setdefault(name, threading.Lock())
 
         def work() -> T:
-            connection = self._connections.get(name)
-            if connection is None or not connection.alive:
-                connection = self._connections[name] = Connection(name, server, lambda: self._private_key(name))
-            return do(connection)
+            kept = self._connections.get(name)
+            try:
+                return do(self._connected(name, server, stop, turn), stop)
+            except Lost:
+                if kept is None:
+                    raise
+                return do(self._connected(name, server, stop, turn), stop)
 
         task = asyncio.create_task(asyncio.to_thread(work))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if connection := self._connections.pop(name, None):
-                await asyncio.to_thread(connection.close)
-            await asyncio.wait({task}, timeout=5)
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody else asks
+            threading.Thread(target=stop.ask, daemon=True).start()  # it may have to send, and that may block
+            await asyncio.wait({task}, timeout=_CANCEL_S)
             raise
 
-    def _private_key(self, name: str) -> str:
-        server = self._inventory.servers[name]
+    def _connected(self, name: str, server: Server, stop: Stop, turn: threading.Lock) -> Connection:
+        """The kept connection if it is alive, else a new one in its place."""
+        with turn:
+            kept = self._connections.get(name)
+            if kept is not None and kept.alive:
+                return kept
+            made = Connection(name, server, lambda: self._key(name, server), stop=stop, answer_s=self._answer_s)
+            self._connections[name] = made
+            return made
+
+    def _key(self, name: str, server: Server) -> str:
         if server.key is not None:
             return self._secrets.open(server.key, sink=name)
+        path = Path(server.key_file or "")
         try:
-            return Path(server.key_file or "").read_text(encoding="ascii")
+            if not path.stat().st_mode & 0o077:
+                return path.read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError):
-            raise ActionFailed(
-                f"the key file of server {name!r} cannot be read; correct servers.yaml",
-                may_have_acted=False,
-            ) from None
+            pass
+        raise ActionFailed(
+            f"the key file of server {name!r} is not there, no text, or readable by others; "
+            f"correct servers.yaml or run: chmod 600 {path}",
+            may_have_acted=False,
+        )
+
+
+def _plain(permit: Permit, command: Command) -> Command:
+    """The command with its handles opened, started by env(1).
+
+    So a program is always a file, never a word of the remote shell: its `echo` and `test` differ from shell to
+    shell, its `eval` and `if` are no programs.
+    """
+    program = command.argv[0]
+    if command.stdin is not None or command.stdout is not None:
+        raise ActionFailed("servers take no redirections; use server_write_file", may_have_acted=False)
+    if not program or "=" in program or program.startswith("-"):
+        raise ActionFailed(f"{program!r} is no program", may_have_acted=False)
+    if any(word.startswith(_SECRET) for word in command.argv):
+        raise ActionFailed("a secret on a command line can be read by all users of a server", may_have_acted=False)
+    return Command(argv=("env", *(permit.opened(word) for word in command.argv)))
+
+
+def _written(action: ServerWrite, data: bytes) -> Raw:
+    return Raw(text=f"{action.path} on {action.server}: {len(data)} bytes written", label=_label(action.server))
 
 
 def _label(name: str) -> Label:

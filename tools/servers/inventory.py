@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -13,6 +14,7 @@ from policies.action import Name
 from tools.errors import BadInventory
 
 LARGEST_BYTES = 1_000_000
+_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
 
 class Server(BaseModel):
@@ -20,14 +22,32 @@ class Server(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str
+    host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] = 22
-    user: str
-    host_key: Annotated[str, Field(pattern=r"^(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+( .*)?$")]
+    user: Annotated[str, Field(min_length=1)]
+    host_key: str
     """The line of the server's public key, as in known_hosts without the name."""
     key: Name | None = None
     """Name of the secret that holds the private key."""
     key_file: Path | None = None
+    """A file that holds it and that nobody else can read; from the inventory's folder."""
+
+    @field_validator("host_key")
+    @classmethod
+    def _is_one(cls, line: str) -> str:
+        kind, encoded, *_ = [*line.split(), "", ""]
+        if kind not in _KINDS:
+            raise ValueError(f"it begins with one of {', '.join(_KINDS)}")
+        blob = base64.b64decode(encoded, validate=True)  # binascii.Error is a ValueError
+        if blob[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind.encode() or len(blob) < 50:
+            raise ValueError(f"it does not hold a key of the kind {kind}")
+        return line
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if (self.key is None) == (self.key_file is None):
+            raise ValueError("give either key (a secret's name) or key_file")
+        return self
 
 
 class Inventory(BaseModel):
@@ -39,24 +59,27 @@ class Inventory(BaseModel):
 
 
 def load_inventory(path: Path) -> Inventory:
-    """The inventory, empty when the file is not there; BadInventory names file, line and field."""
+    """The inventory, empty when the file is not there; BadInventory names the file and the line or the field."""
     if not path.exists():
         return Inventory()
     try:
-        text = path.read_bytes()[: LARGEST_BYTES + 1].decode("utf-8")
-        stored = YAML(typ="safe", pure=True).load(text) or {}
-        inventory = Inventory.model_validate(stored)
+        stored = path.read_bytes()
+        if len(stored) > LARGEST_BYTES:
+            raise BadInventory(f"{path}: it is larger than {LARGEST_BYTES:,} bytes; correct the file")
+        inventory = Inventory.model_validate(YAML(typ="safe", pure=True).load(stored.decode("utf-8")) or {})
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise BadInventory(f"{place}: {error.problem}; correct the file") from None
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise BadInventory(f"{path}: it cannot be read ({type(error).__name__}); correct the file") from None
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(p) for p in first["loc"])
-        raise BadInventory(f"{path}: {field}: {first['msg'].lower()}; correct the entry") from None
-    for name, server in inventory.servers.items():
-        if (server.key is None) == (server.key_file is None):
-            raise BadInventory(f"{path}: servers.{name}: give either key (a secret's name) or key_file")
-    return inventory
+        field = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        raise BadInventory(f"{path}: {field}: {what[:1].lower()}{what[1:]}; correct the entry") from None
+    except (OSError, ValueError, YAMLError) as error:  # a ValueError also for a date that is none
+        raise BadInventory(f"{path}: it cannot be read ({type(error).__name__}); correct the file") from None
+    placed = {
+        name: server.model_copy(update={"key_file": path.parent / server.key_file}) if server.key_file else server
+        for name, server in inventory.servers.items()
+    }
+    return Inventory(servers=placed)

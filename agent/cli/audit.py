@@ -1,0 +1,98 @@
+"""`remit audit`: what the ledger says, and whether it still says what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli import BROKEN, DONE
+from agent.cli.desk import Desk, JsonOption, RunArgument, desk
+
+if TYPE_CHECKING:
+    from agent.store.runs import Run
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    audit = typer.Typer(help="What was decided and done, and whether the record is intact.", no_args_is_help=True)
+    audit.command("show")(show)
+    audit.command("verify")(verify)
+    app.add_typer(audit, name="audit")
+
+
+def show(run: RunArgument, json: JsonOption = False) -> int:
+    """Every entry of a run's ledger."""
+    with desk(as_json=json) as at:
+        found = at.runs.find(run)
+        own, entries = at.own(found.id, found.principal), told(at, found)
+        if json:
+            for entry in entries:
+                at.object(entry)
+            return DONE
+        row = ((e["index"], e["at"], e["event"], e["kind"], " ".join(e["rules"]), own(e["what"])) for e in entries)
+        at.rows(("entry", "time", "event", "action", "rules", "what"), row)
+    return DONE
+
+
+def verify(run: Annotated[str | None, typer.Argument(help="One run; all without it.")] = None, json: JsonOption = False) -> int:
+    """Check the chain of one run or of all: exit code 6 if an entry was changed, removed or added."""
+    with desk(as_json=json) as at:
+        ledger, broken = at.app.store.ledger, []
+        chains = ledger.heads()
+        if run is not None:
+            found = at.runs.find(run).id
+            chains = {found: chains[found]}
+        for name in chains:
+            if fault := ledger.verify(name):
+                broken.append(fault)
+                if not json:
+                    print(at.say("BROKEN: run {run}, entry {index}: {why}", **fault.model_dump()))
+        entries = sum(length for length, _ in chains.values())
+        if json:
+            faults = [fault.model_dump(mode="json") for fault in broken]
+            at.object({"runs": len(chains), "entries": entries, "intact": not broken, "broken": faults})
+        elif not broken:
+            print(at.say("{runs} runs, {entries} entries: ledger intact.", runs=len(chains), entries=entries))
+        return BROKEN if broken else DONE
+
+
+def told(at: Desk, run: Run) -> Iterator[dict[str, Any]]:
+    """The entries of a run in order, each with what it is about in a few words; handles stand for values."""
+    from agent.errors import StoreUnreadable  # start-up time
+    from policies.action import ACTION
+    from policies.card import action_card, command_text
+    from policies.decision import Decision, Effect
+
+    titles: dict[int, tuple[str, str]] = {}
+    for entry in at.app.store.ledger.entries(run.id):
+        try:
+            body = at.app.store.ledger.body(run.id, entry.index)
+        except StoreUnreadable:
+            body = None  # erased, or changed, which `verify` tells
+        if isinstance(body, dict) and "action" in body:
+            action = ACTION.validate_python(body["action"])
+            title, _ = action_card(action, Decision(effect=Effect.ALLOW, reason=""))
+            if action.kind in ("shell.run", "server.run"):
+                title = f"{title}: {command_text(action.pipelines)}"
+            titles[entry.seq] = action.kind, title
+        kind, title = titles.get(entry.seq, ("", "")) if entry.seq else ("", "")
+        rules = entry.facts.get("rules")
+        yield {
+            "index": entry.index,
+            "at": entry.at,
+            "event": entry.event,
+            "seq": entry.seq,
+            "kind": entry.facts.get("kind") or kind,
+            "rules": rules if isinstance(rules, list) else [],
+            "what": title or _facts(entry.facts),
+            "facts": entry.facts,
+            "body": body,
+            "hash": entry.hash,
+        }
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    shown = ("by", "yes", "question", "step", "steps", "verdict", "end")
+    return ", ".join(f"{name} {facts[name]}" for name in shown if name in facts)

@@ -1,0 +1,86 @@
+"""What a command works at: an open home, the person's language, and a way to print what was found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from agent.language import Language
+    from agent.runs import Runs
+    from agent.wiring import App
+
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
+RunArgument = Annotated[str, typer.Argument(help="The run's id, or how it begins.")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desk:
+    """One command's view of the home."""
+
+    app: App
+    runs: Runs
+    say: Language
+    as_json: bool
+
+    def own(self, run: str, requester: str, *, by: str = "") -> Callable[[str], str]:
+        """How texts of a run are shown on this screen: personal values for its requester alone, secrets for nobody."""
+        for_requester = (by or self.app.settings.principal) == requester and not self.as_json
+        return self.app.redactor(run).shown if for_requester else str
+
+    def rows(self, names: Sequence[str], found: Iterable[Sequence[Any]]) -> None:
+        """Rows as JSON objects by name, in columns under the names on a terminal, separated by tabs in a pipe."""
+        if self.as_json:
+            for row in found:
+                self.object(dict(zip(names, row, strict=True)))
+            return
+        lines = [[_cell(value) for value in row] for row in found]
+        if not sys.stdout.isatty():
+            for line in lines:
+                print("\t".join(line))
+            return
+        lines.insert(0, [self.say(name) for name in names])
+        widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            padded = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
+            print("  ".join(padded).rstrip())
+
+    def object(self, found: Any) -> None:
+        """One JSON object on a line."""
+        print(json.dumps(found, ensure_ascii=False, default=str))
+
+
+@contextmanager
+def desk(*, as_json: bool = False) -> Iterator[Desk]:
+    """The home of this process, opened for one command and closed after it."""
+    import asyncio  # start-up time, like the rest
+
+    from agent.language import Language
+    from agent.runs import Runs
+    from agent.settings import load_settings
+    from agent.wiring import App
+
+    app = App(load_settings())
+    try:
+        yield Desk(app=app, runs=Runs(app), say=Language(app.settings.language), as_json=as_json)
+    finally:
+        asyncio.run(app.close())
+
+
+def _cell(value: Any) -> str:
+    from policies.question import visible  # start-up time
+
+    text = value.strftime("%Y-%m-%d %H:%M:%S") if hasattr(value, "strftime") else "" if value is None else str(value)
+    return visible(text).replace("\n", "⏎")
+
+
+def _width(text: str) -> int:
+    from agent.cli.screen import width  # start-up time
+
+    return width(text)

@@ -1,0 +1,129 @@
+"""`remit runs`: what ran, what runs, and how to go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli import DONE, HELD
+from agent.cli.desk import Desk, JsonOption, RunArgument, desk
+
+if TYPE_CHECKING:
+    from agent.store.runs import Run
+
+STOP_S = 3.0
+"""How long `stop` waits for it to take effect; a run looks for the wish every second."""
+
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to copy the files into.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    runs = typer.Typer(help="What ran, what runs, and how to go on.", no_args_is_help=True)
+    for name, command in (("list", listed), ("show", show), ("files", files), ("resume", resume), ("stop", stop)):
+        runs.command(name)(command)
+    app.add_typer(runs, name="runs")
+
+
+def listed(json: JsonOption = False) -> int:
+    """The newest fifty runs."""
+    with desk(as_json=json) as at:
+        found = at.app.store.runs.list()
+        row = ((r.id, r.created_at, r.status.value, r.tokens, r.questions, _title(at, r)) for r in found)
+        at.rows(("run", "begun", "status", "tokens", "questions", "task"), row)
+    return DONE
+
+
+def show(run: RunArgument, json: JsonOption = False) -> int:
+    """One run: its plan, steps, questions, report, and what it used."""
+    from agent.cli.audit import told  # start-up time
+    from agent.cli.screen import Screen
+    from agent.runs import Stand
+
+    with desk(as_json=json) as at:
+        store, found = at.app.store, at.runs.find(run)
+        mandate, preflight = store.mandates.get(found.id), store.documents.get(found.id, "preflight")
+        questions = store.questions.all(found.id, open_only=False)
+        report = store.documents.get(found.id, "report")
+        steps = [s for s in told(at, found) if s["event"] in ("done", "failed", "denied", "unknown")]
+        steps = [s for s in steps if s["kind"] != "model.call"]
+        if json:
+            plan = mandate.model_dump(mode="json") if mandate else None
+            asked = [q.model_dump(mode="json") for q in questions]
+            row = asdict(found) | {"title": _title(at, found), "mandate": plan, "preflight": preflight}
+            at.object(row | {"steps": steps, "asked": asked, "report": report})
+            return DONE
+        screen = Screen(at.say, restore=at.own(found.id, found.principal))
+        screen.line(f"{found.id}  {at.say(found.status.value)}  {found.created_at:%Y-%m-%d %H:%M} UTC")
+        screen.line(_title(at, found))
+        if mandate and preflight:
+            screen.plan(mandate.plan, preflight, found.policy_digest[:12])
+        for step in steps:
+            screen.line(f"  {step['at']:%H:%M:%S} {at.say(step['event'])} {step['what']}  {' '.join(step['rules'])}")
+        for question in questions:
+            if not question.settled(at.app.clock.now()):
+                screen.question(question)
+        if isinstance(report, dict):
+            stand = Stand(run=found.id, standing=report["end"], report=report, trouble=report.get("why", ""))
+            screen.report(stand)
+        screen.line(at.say("{tokens} tokens, {n} questions", tokens=f"{found.tokens:,}", n=found.questions))
+    return DONE
+
+
+def files(run: RunArgument, out: OutOption = None, json: JsonOption = False) -> int:
+    """The files in a run's folder; --out copies them."""
+    from agent.errors import BadTask  # start-up time
+    from sandbox.workspace import open_beneath
+
+    with desk(as_json=json) as at:
+        workspace = at.app.workspace(at.runs.find(run).id)
+        entries = workspace.listing()
+        for entry in entries if out else ():
+            if out and (out / entry.path).exists():
+                raise BadTask(f"{str(out / entry.path)!r} is there already; name another folder with --out")
+        for entry in entries if out else ():
+            target = Path(out or "", entry.path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(open_beneath(workspace.root, str(entry.path), os.O_RDONLY), "rb") as file:
+                with target.open("xb") as copy:
+                    shutil.copyfileobj(file, copy)
+        at.rows(("file", "bytes", "changed"), ((e.path, e.size_bytes, e.modified_at) for e in entries))
+    return DONE
+
+
+def resume(run: RunArgument, out: OutOption = None, json: JsonOption = False) -> int:
+    """Go on with a run that waits, was held or was stopped."""
+    from agent.cli.run_command import follow, session  # start-up time
+
+    return session(lambda app, runs: follow(app, runs, runs.find(run).id, as_json=json, out=out))
+
+
+def stop(run: RunArgument, json: JsonOption = False) -> int:
+    """Stop a run, whichever process works on it; it can be resumed."""
+    with desk(as_json=json) as at:
+        found, until = at.runs.find(run), time.monotonic() + STOP_S
+        at.runs.stop(found.id)
+        while (now := at.app.store.runs.get(found.id)).stop_requested and time.monotonic() < until:
+            time.sleep(0.05)
+        if json:
+            at.object({"run": now.id, "status": now.status.value, "stop_requested": now.stop_requested})
+        elif now.stop_requested:
+            print(at.say("{run} is asked to stop, but has not yet: {owner} works on it.", run=now.id, owner=now.owner))
+        elif now.status.value == "stopped":
+            print(at.say("{run} is stopped. Go on with: remit runs resume {run}", run=now.id))
+        else:
+            print(at.say("{run} has ended already.", run=now.id))
+        return HELD if now.stop_requested else DONE
+
+
+def _title(at: Desk, run: Run) -> str:
+    """What the person asked, which may hold secrets that were typed into it."""
+    from policies.question import visible  # start-up time
+
+    return visible(at.own(run.id, run.principal)(at.app.redactor(run.id).redact_text(run.title)))

@@ -1,0 +1,65 @@
+"""`remit secrets`: values that executors may open for the hosts they are for, and that nobody is shown."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import Annotated
+
+import typer
+
+from agent.cli import DONE
+from agent.cli.desk import JsonOption, desk
+
+NameArgument = Annotated[str, typer.Argument(help="Letters, digits, '.', '_' and '-'.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    secrets = typer.Typer(help="Passwords and keys, each with the hosts it may be sent to.", no_args_is_help=True)
+    for name, command in (("set", keep), ("list", listed), ("remove", remove)):
+        secrets.command(name)(command)
+    app.add_typer(secrets, name="secrets")
+
+
+def keep(
+    name: NameArgument,
+    hosts: Annotated[list[str], typer.Option("--for", help="A host or server it may be sent to; may be repeated.")],
+    json: JsonOption = False,
+) -> int:
+    """Keep a value, typed unseen or piped in; never given as an argument, which others could read."""
+    from pydantic import TypeAdapter, ValidationError  # start-up time
+
+    from agent.errors import BadSettings
+    from policies.action import Name
+
+    with desk(as_json=json) as at:
+        try:
+            TypeAdapter(Name).validate_python(name)
+        except ValidationError:
+            raise BadSettings(f"{name!r} is no name for a secret; use letters, digits, '.', '_' or '-'") from None
+        value = getpass.getpass(at.say("Value of {name}: ", name=name)) if sys.stdin.isatty() else sys.stdin.read()
+        at.app.keep_secret(name, value.rstrip("\r\n"), tuple(host.lower() for host in hosts))
+        if json:
+            at.object({"secret": name, "for": hosts})
+        else:
+            print(at.say("{name} is kept, for {hosts} only.", name=name, hosts=", ".join(hosts)))
+    return DONE
+
+
+def listed(json: JsonOption = False) -> int:
+    """Names and hosts; never values."""
+    with desk(as_json=json) as at:
+        at.rows(("secret", "for"), ((s.name, list(s.sinks) if json else ", ".join(s.sinks)) for s in at.app.vault.all()))
+    return DONE
+
+
+def remove(name: NameArgument, json: JsonOption = False) -> int:
+    """Forget a secret."""
+    with desk(as_json=json) as at:
+        at.app.vault.remove(name)
+        if json:
+            at.object({"removed": name})
+        else:
+            print(at.say("{name} is forgotten.", name=name))
+    return DONE

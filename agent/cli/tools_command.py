@@ -1,0 +1,39 @@
+"""`remit tools`: the tools that users bring, from REMIT_HOME/tools."""
+
+from __future__ import annotations
+
+import typer
+
+from agent.cli import DONE, FAILED
+from agent.cli.desk import JsonOption, desk
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    tools = typer.Typer(help="Tools of your own: a program and a YAML file that says what it does.", no_args_is_help=True)
+    tools.command("list")(listed)
+    tools.command("check")(check)
+    app.add_typer(tools, name="tools")
+
+
+def listed(json: JsonOption = False) -> int:
+    """What each tool declares."""
+    with desk(as_json=json) as at:
+        found = at.app.own_tools().declarations
+        at.rows(("tool", "effect", "program", "what"), ((d.name, d.effect.value, d.program, d.description) for d in found))
+    return DONE
+
+
+def check(json: JsonOption = False) -> int:
+    """Read every declaration and run the tools that give an example, confined, in an empty folder."""
+    import asyncio  # start-up time
+
+    with desk(as_json=json) as at:
+        tools = at.app.own_tools()
+        faults, n = asyncio.run(tools.check()), len(tools.declarations)
+        if json:
+            at.object({"tools": n, "faults": faults})
+        else:
+            for line in faults or [at.say("{n} tools, all right.", n=n)]:
+                print(line)
+        return FAILED if faults else DONE

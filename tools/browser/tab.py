@@ -1,0 +1,235 @@
+"""The one page of a run: what it may send, what happened on it, and what was typed into it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+from playwright.async_api import BrowserContext, Dialog, Download, Error, Frame, Page, Request, Response
+
+from policies.action import canonical_url
+from tools.browser.guard import Guard, Sent
+from tools.browser.page import Snapshot, snapshot
+
+Judge = Callable[[str, str, str, str], bool]
+"""(run, method, url, resource type) → whether this request may leave the browser."""
+_NOTES = 12
+_QUIET_S = 3.0
+"""How long scripts may go on fetching after a page has loaded before it is read as it is."""
+_FETCHES = frozenset({"document", "xhr", "fetch", "script"})
+SECRET = "secret://"  # noqa: S105 - a scheme
+
+
+class Tab:
+    """Kept by `Browser`; the executor works on it. One at a time: a run does one thing after the other."""
+
+    def __init__(self, run: str, context: BrowserContext, page: Page, judge: Judge) -> None:
+        self.run, self.context, self.page = run, context, page
+        self.guard: Guard | None = None
+        self.shown: Snapshot | None = None
+        """What the model last saw."""
+        self.part, self.cut = 0, False
+        self.resolved: dict[str, str] = {}
+        """Digest of an action → the ref it was made from."""
+        self.dead = False
+        self._renewing = False
+        self._judge = judge
+        self._notes: list[str] = []
+        self._typed: dict[str, str] = {}
+        self._wanted: asyncio.Future[Download] | None = None
+        self._busy: set[Request] = set()
+        self._quiet = asyncio.Event()
+        self._landed = asyncio.Event()
+        self._top = False
+        """A navigation of the whole page is under way, not only of a frame."""
+        context.on("page", self._opened)
+        context.on("dialog", self._dialog)
+        context.on("request", self._began)
+        context.on("requestfinished", self._ended)
+        context.on("requestfailed", self._ended)
+        context.on("response", self._answered)
+        self._watch(page)
+
+    def admits(self, sent: Sent) -> bool:
+        """Whether a request may leave: by what is permitted just now, then by the rules. Refusals are noted."""
+        if sent.local:
+            return True
+        judged = self._judge(self.run, sent.method, sent.url, sent.resource_type)
+        if self.guard:
+            fits = self.guard.admits(sent, judged=judged)
+        else:  # outside a permitted act a page may load and fetch, but not send a form
+            fits = judged and not (sent.changes and sent.navigates)
+        if fits:
+            if sent.navigates and not self._top:
+                self._landed.clear()
+                self._top = sent.top
+            return True
+        self.note(f"blocked: {sent}")
+        return False
+
+    @contextlib.contextmanager
+    def acting(self, guard: Guard) -> Iterator[Guard]:
+        """While a permitted control is pressed: `guard` says what may leave, and a new window is followed."""
+        self.guard = guard
+        try:
+            yield guard
+        finally:
+            self.guard = None
+
+    @contextlib.contextmanager
+    def wanting(self) -> Iterator[asyncio.Future[Download]]:
+        """The next download is asked for; all others are stopped."""
+        self._landed.clear()
+        self._wanted = asyncio.get_running_loop().create_future()
+        try:
+            yield self._wanted
+        finally:
+            self._wanted = None
+
+    def note(self, text: str) -> None:
+        """Something for the next observation; the same thing once."""
+        if text not in self._notes and len(self._notes) < _NOTES:
+            self._notes.append(text)
+
+    def notes(self) -> list[str]:
+        """What happened since the last call."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def typed(self, value: str, original: str) -> None:
+        """Remember that `value`, which stands in the page now, came from `original`."""
+        if value:
+            self._typed[_plain(value)] = original
+
+    def original(self, value: str) -> str | None:
+        """What we were told to type, for a value that we typed."""
+        return self._typed.get(_plain(value))
+
+    def clean(self, text: str) -> str:
+        """`text` without the secrets we typed, in the spellings that pages and urls give them."""
+        for value, original in sorted(self._typed.items(), key=lambda pair: -len(pair[0])):
+            if original.startswith(SECRET):
+                text = original.join(re.split("".join(map(_spelled, value)), text))
+        return text
+
+    async def renew(self) -> None:
+        """An empty page in place of one that must not be shown or does not answer; the login stays."""
+        old, self._renewing = self.page, True
+        self.page, self.shown = await self.context.new_page(), None
+        self._renewing = False
+        self._watch(self.page)
+        await _quietly(old.close())
+
+    async def read(self, *, timeout_s: float) -> Snapshot:
+        """The page as it is now."""
+        return await snapshot(self.page, self.clean, timeout_s=timeout_s)
+
+    def url(self) -> str | None:
+        """The address of the open page; None when there is none that the rules know."""
+        try:
+            return canonical_url(self.page.url)
+        except ValueError:
+            return None
+
+    def refused_frame(self) -> str | None:
+        """The host of a frame whose document the rules refuse, if there is one."""
+        for frame in self.page.frames:
+            if frame.url.startswith("http") and not self._judge(self.run, "GET", frame.url, "document"):
+                return frame.url.split("/")[2]
+        return None
+
+    async def landed(self, *, timeout_s: float) -> None:
+        """Returns when the navigation under way has come to a document, a file or nothing; else TimeoutError."""
+        await asyncio.wait_for(self._landed.wait(), timeout_s)
+
+    async def settle(self) -> None:
+        """Returns when the page has loaded and its scripts have fetched what they fetch at once."""
+        for _ in range(2):  # what the first round waits for may have brought another document
+            with contextlib.suppress(Error):
+                await self.page.wait_for_load_state("load", timeout=_QUIET_S * 1000)
+                # A turn of the page's own clock, so that what its scripts have set off is under way.
+                await self.page.evaluate("() => new Promise(done => setTimeout(done, 30))")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_QUIET_S):
+                    while self._busy:
+                        self._quiet.clear()
+                        await self._quiet.wait()
+
+    def _watch(self, page: Page) -> None:
+        page.on("framenavigated", self._navigated)
+        page.on("download", self._download)
+        page.on("crash", self._crashed)
+
+    async def _opened(self, page: Page) -> None:
+        if self._renewing or page is self.page:
+            return
+        if self.guard is None:
+            self.note("a new window was closed")
+            await _quietly(page.close())
+            return
+        self.note("a new window opened and is the open page now")
+        old, self.page = self.page, page
+        self._watch(page)
+        await _quietly(old.close())
+
+    async def _dialog(self, dialog: Dialog) -> None:
+        # Of a form that is permitted byte for byte the page may ask whether we are sure. All else is dismissed.
+        sure = dialog.type == "confirm" and self.guard is not None and self.guard.form is not None
+        accepted = sure or dialog.type == "beforeunload"
+        self.note(f"dialog {dialog.type}, {'accepted' if accepted else 'dismissed'}: {dialog.message[:200]!r}")
+        await _quietly(dialog.accept() if accepted else dialog.dismiss())
+
+    async def _download(self, download: Download) -> None:
+        self._landed.set()
+        if self._wanted and not self._wanted.done():
+            self._wanted.set_result(download)
+            return
+        self.note("the page started a download that was not asked for; it was stopped")
+        await _quietly(download.cancel())
+
+    def _began(self, request: Request) -> None:
+        if request.resource_type in _FETCHES:
+            self._busy.add(request)
+
+    def _ended(self, request: Request) -> None:
+        self._busy.discard(request)
+        self._quiet.set()
+        if request.failure and request.resource_type == "document":
+            self._landed.set()
+
+    def _answered(self, response: Response) -> None:
+        if response.request.resource_type == "document":
+            if response.status >= 400:
+                self.note(f"the server answered {response.status}")
+            if response.status in (204, 205):  # the page stays
+                self._landed.set()
+
+    def _navigated(self, frame: Frame) -> None:
+        if not self._top or frame.parent_frame is None:
+            self._top = False
+            self._landed.set()
+
+    def _crashed(self, page: Page) -> None:
+        self.dead = True
+        self._landed.set()
+
+
+async def _quietly(call: Any) -> None:
+    with contextlib.suppress(Error):  # it may be gone already
+        await call
+
+
+def _spelled(character: str) -> str:
+    """A pattern for one character as itself, escaped in a snapshot, or percent-encoded."""
+    encoded = quote(character, safe="") if character.isalnum() else "".join(f"%{b:02X}" for b in character.encode())
+    spellings = {character, json.dumps(character)[1:-1], encoded, encoded.lower(), character.replace(" ", "+")}
+    return f"(?:{'|'.join(re.escape(s) for s in sorted(spellings, key=len, reverse=True))})"
+
+
+def _plain(value: str) -> str:
+    return value.replace("\r\n", "\n")
