@@ -89,6 +89,7 @@ def _practice_answer(settings: Settings) -> Callable[[Screen, Stand], bool]:
                 screen.question(question)
             code, _, complaint = run_trusted(
                 (program, "approve", question.id, "--as", APPROVER),
+                stdin=b"",
                 timeout_s=30,
                 env={**os.environ, "REMIT_HOME": str(settings.home)},
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -14,7 +15,6 @@ from agent.settings import Settings, load_settings
 from agent.store.store import Store
 from agent.wiring import App
 from sandbox.practice.world import World, up
-from tools.vault import Secret, Vault
 
 APPROVER = "practice-approver"
 """Answers questions in practice homes, and nowhere else."""
@@ -58,14 +58,13 @@ price_out = "1.2"
         encoding="utf-8",
     )
     settings = load_settings(environment={**os.environ, "REMIT_HOME": str(home)})
-    vault = Vault.at(home)
-    for secret in (
-        Secret(name="model-key", value=MODEL_KEY, sinks=(world.model.host,)),
-        Secret(name="shop-password", value=world.shop_password, sinks=("shop.example",)),
-        Secret(name="web-1-key", value=world.web1_client_key.read_text(encoding="ascii"), sinks=("web-1",)),
-    ):
-        if vault.find(secret.name) != secret:
-            vault.set(secret)
+    app = App(settings)
+    try:
+        app.keep_secret("model-key", MODEL_KEY, (world.model.host,))
+        app.keep_secret("shop-password", world.shop_password, ("shop.example",))
+        app.keep_secret("web-1-key", world.web1_client_key.read_text(encoding="ascii"), ("web-1",))
+    finally:
+        asyncio.run(app.close())
     return world, settings
 
 
@@ -80,7 +79,7 @@ def everything_kept(app: App, run: str) -> Iterator[tuple[str, str]]:
         yield f"ledger body {entry.index}", _text(store.ledger.body(run, entry.index))
         if (row := store.records.submission(run, entry.seq)) is not None and row.outcome is not None:
             yield f"submission {entry.seq}", row.outcome.model_dump_json()
-    for n, fragment in enumerate(store.messages.messages(run)):
+    for n, fragment in enumerate(store.messages.all(run)):
         yield f"message {n}", fragment.decode()
     for question in store.questions.all(run, open_only=False):
         yield f"question {question.id}", question.model_dump_json()

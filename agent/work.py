@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from pydantic import JsonValue
 
@@ -22,11 +23,17 @@ from policies.outcome import Done, Outcome
 from policies.ports import Clock, Redaction
 from policies.request import Request
 from policies.rules import Policy
-from tools.browser.executor import BrowserExecutor
 from tools.catalog import Catalog, Parser
 from tools.models.endpoint import ChatCall, EndpointFacts
-from tools.models.executor import cost_micros
+from tools.models.cost import cost_micros
 from tools.models.reply import Reply, Usage
+
+
+class OpenPages(Protocol):
+    """Whether the run still has its page."""
+
+    def has_page(self, run: str) -> bool:
+        """False after a crash or a park."""
 
 
 @dataclass(kw_only=True)
@@ -49,7 +56,7 @@ class Work:
     redaction: Redaction
     catalog: Catalog
     transcript: Transcript
-    pages: BrowserExecutor | None
+    pages: OpenPages
     endpoint: EndpointFacts
     thinking: bool
     parse: Parser

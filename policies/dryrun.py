@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -23,6 +22,8 @@ Verdict = Literal["allowed", "with plan", "asks", "refused", "depends"]
 _STRANGERS = ("browser.", "server.", "tool.", "table.read", "file.read", "shell.")
 _PRIVATE = ("browser.", "server.", "tool.", "table.read", "file.read")
 _OUT = ("browser.", "tool.", "server.write")
+_CLICKS = ("submit", "read", "upload", "delete", "pay")
+_DOES = {"browser.click": _CLICKS, "browser.submit": (*_CLICKS, "login")}
 
 
 class PlannedVerdict(Value):
@@ -51,18 +52,15 @@ def preflight(plan: Plan, policy: Policy, *, principal: str, now: datetime) -> P
     What a pin leaves open stands for everything it admits. What a control does is known only on the page:
     the strictest class that is not refused there is shown. `depends`: the rules look at what is not pinned.
     """
-    rows, questions = [], 0
-    for step in plan.steps:
-        verdict, decision = _verdict(step, policy, principal, now)
-        rows.append(
-            PlannedVerdict(n=step.n, title=step.title, verdict=verdict, rules=decision.rules, reason=decision.reason)
-        )
-        if verdict == "asks":
-            questions += step.at_most if decision.ask is AskMode.EACH else 1
+    met = [(step, *_verdict(step, policy, principal, now)) for step in plan.steps]
+    asked = [(step, decision) for step, verdict, decision in met if verdict == "asks"]
     kinds = [step.kind for step in plan.steps]
     return Preflight(
-        rows=tuple(rows),
-        questions_expected=questions,
+        rows=tuple(
+            PlannedVerdict(n=step.n, title=step.title, verdict=verdict, rules=decision.rules, reason=decision.reason)
+            for step, verdict, decision in met
+        ),
+        questions_expected=sum(step.at_most if d.ask is AskMode.EACH else 1 for step, d in asked),
         untrusted=any(kind.startswith(_STRANGERS) for kind in kinds),
         private=any(kind.startswith(_PRIVATE) for kind in kinds),
         way_out=any(kind.startswith(_OUT) for kind in kinds),
@@ -83,19 +81,15 @@ def _verdict(step: PlannedStep, policy: Policy, principal: str, now: datetime) -
         return "depends", Decision(effect=Effect.ASK, reason=reason)
     alone = Plan(summary="", steps=(step.model_copy(update={"only_if": None, "per_row_of": None}),))
     accepted = Acceptance(by="preflight", at=now, plan_digest=alone.digest, policy_digest=policy.digest)
+    facts: dict[str, Any] = {
+        "principal": principal,
+        "mandate": Mandate(plan=alone, accepted=accepted),
+        "now": now,
+        "context": Label(),
+    }
     worst: Decision | None = None
     for actions in _cases(step, rules):
-        request = Request(
-            run="",
-            seq=0,
-            epoch=0,
-            action=actions[0],
-            principal=principal,
-            mandate=Mandate(plan=alone, accepted=accepted),
-            now=now,
-            context=Label(),
-        )
-        met = [decide(replace(request, action=action), policy) for action in actions]
+        met = [decide(Request(run="", seq=0, epoch=0, action=action, **facts), policy) for action in actions]
         found = max((d for d in met if d.effect is not Effect.DENY), key=lambda d: d.effect, default=met[0])
         worst = found if worst is None or found.effect > worst.effect else worst
     assert worst is not None  # every pattern has a sample
@@ -132,14 +126,14 @@ def _cases(step: PlannedStep, rules: tuple[Rule, ...]) -> Iterator[list[Action]]
         "declaration": "",
     }
     given = {"kind": step.kind, **{name: value for name, value in unknown.items() if name in fields}}
-    does = (
-        ("submit", "read", "login", "upload", "delete", "pay") if step.kind == "browser.submit" else ("submit", "read")
-    )
     for url in _urls(step, rules) if "url" in fields else [""]:
         for path in _paths(step, rules) if "path" in fields else [""]:
             sinks = {"url": url, "target": url, "path": path}
             action = given | {name: value for name, value in sinks.items() if name in fields}
-            yield [ACTION.validate_python(action | ({"does": d} if "does" in fields else {})) for d in does]
+            yield [
+                ACTION.validate_python(action | ({"does": d} if "does" in fields else {}))
+                for d in _DOES.get(step.kind, ("",))
+            ]
 
 
 def _urls(step: PlannedStep, rules: tuple[Rule, ...]) -> list[str]:

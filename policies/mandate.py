@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -28,6 +28,8 @@ from policies.action import (
 from policies.match.path import PathPattern, glob
 from policies.match.url import UrlPattern, place
 
+_parsed = lru_cache(maxsize=1024)(UrlPattern.parse)
+
 
 class Pins(Value):
     """The arguments of a planned step that are fixed; None leaves one open.
@@ -35,7 +37,7 @@ class Pins(Value):
     `url` is a pattern: exact scheme, host and port, a path where `*` is one segment and `**` any rest.
     """
 
-    url: Annotated[Text, AfterValidator(lambda text: UrlPattern.parse(text) and text)] | None = None
+    url: Annotated[Text, AfterValidator(lambda text: _parsed(text) and text)] | None = None
     path: PathPattern | None = None
     server: Name | None = None
     pipelines: Pipelines | None = None
@@ -46,7 +48,7 @@ class Pins(Value):
     @cached_property
     def place(self) -> UrlPattern | None:
         """The pinned url as a pattern."""
-        return UrlPattern.parse(self.url) if self.url is not None else None
+        return _parsed(self.url) if self.url is not None else None
 
     def fit(self, action: Action) -> bool:
         """True when every pinned argument stands in `action` as pinned; a pin it has no place for is False.
@@ -183,7 +185,7 @@ def pinned(step: PlannedStep, action: Action) -> bool:
 
 def _url(pattern: str, action: Any) -> bool:
     url = getattr(action, "target", None) or getattr(action, "url", None)
-    wanted = UrlPattern.parse(pattern)
+    wanted = _parsed(pattern)
     if url is None or (place(url).query and wanted.query is None and action.effect is not EffectClass.READ):
         return False
     return wanted.matches(url)

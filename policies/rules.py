@@ -32,6 +32,7 @@ BOUNDS = ("url", "server", "commands", "tool")
 """Matchers without which a rule that allows would allow all of the world."""
 Where = tuple[str | int, ...]
 Mode = Literal["covers", "raises", "touches"]
+Holds = Callable[[Any, Any, Mode], bool]
 
 
 def _many(given: Any) -> Any:
@@ -142,9 +143,17 @@ class Rule(Value):
         """Names of the matchers that were given."""
         return tuple(name for name in MATCHERS if getattr(self, name) is not None)
 
+    @cached_property
+    def checks(self) -> tuple[tuple[Holds, Any], ...]:
+        """What `fits` asks, in order."""
+        return tuple((_HOLDS[name], getattr(self, name)) for name in self.matchers)
+
     def fits(self, action: ActionBase, mode: Mode) -> bool:
         """True when every matcher holds: for the whole action, for a part that must be asked, or in any reading."""
-        return all(_HOLDS[name](getattr(self, name), action, mode) for name in self.matchers)
+        for holds, wanted in self.checks:  # plain loops here and below: this runs for every rule of a kind
+            if not holds(wanted, action, mode):
+                return False
+        return True
 
     def exact_arguments(self) -> set[str]:
         """Names of the tool arguments whose values this rule names."""
@@ -236,9 +245,19 @@ class Policy(Value):
 
     def instead(self, kind: str) -> str:
         """What is allowed or asked for this kind, in one line for a refusal."""
-        scopes = list(dict.fromkeys(rule.scope() for rule in self.rules_for(kind) if rule.effect != "deny"))
-        more = "; …" if len(scopes) > 6 else ""
-        return f"{kind} may be proposed for: {'; '.join(scopes[:6])}{more}" if scopes else f"nothing with {kind}"
+        return self.scopes.get(kind, f"nothing with {kind}")
+
+    @cached_property
+    def scopes(self) -> dict[str, str]:
+        """For every kind that may be proposed, a line about where."""
+        found = {
+            kind: dict.fromkeys(r.scope() for r in rules if r.effect != "deny") for kind, rules in self.by_kind.items()
+        }
+        return {
+            kind: f"{kind} may be proposed for: {'; '.join([*scopes][:6])}" + "; …" * (len(scopes) > 6)
+            for kind, scopes in found.items()
+            if scopes
+        }
 
 
 class _Case(Value):
@@ -263,10 +282,11 @@ def _command_case(text: str) -> _Case:
 
 
 def _url(patterns: tuple[UrlPattern, ...], action: Any, mode: Mode) -> bool:
-    target = getattr(action, "target", None)
-    if mode == "covers":
-        return any(pattern.matches(target or action.url) for pattern in patterns)
-    return any(pattern.touches(url) for pattern in patterns for url in (action.url, target) if url)
+    target = getattr(action, "target", action.url)
+    for pattern in patterns:
+        if pattern.matches(target) or (mode != "covers" and (pattern.touches(target) or pattern.touches(action.url))):
+            return True
+    return False
 
 
 def _path(patterns: tuple[str, ...], action: Any, mode: Mode) -> bool:
@@ -294,17 +314,18 @@ def _arguments(wanted: dict[str, Argument], action: Any, mode: Mode) -> bool:
 
 def _argument_fits(want: Argument, value: JsonValue) -> bool:
     if isinstance(want, Between):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and (want.min is None or want.min <= value) and (want.max is None or value <= want.max)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return (want.min is None or want.min <= value) and (want.max is None or value <= want.max)
     choices = want if isinstance(want, tuple) else (want,)
     return want == "any" or any(type(value) is type(choice) and value == choice for choice in choices)
 
 
-def _named(field: str) -> Callable[[tuple[str, ...], Any, Mode], bool]:
+def _named(field: str) -> Holds:
     return lambda names, action, mode: getattr(action, field) in names
 
 
-_HOLDS: dict[str, Callable[[Any, Any, Mode], bool]] = {
+_HOLDS: dict[str, Holds] = {
     "url": _url,
     "path": _path,
     "commands": _commands,

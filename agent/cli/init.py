@@ -9,22 +9,20 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import typer
 
-if TYPE_CHECKING:
-    from agent.language import Language
-    from agent.wiring import App
+from agent.cli.desk import Desk, desk
 
 PROVIDERS = {
     "DashScope": ("https://dashscope.aliyuncs.com/compatible-mode/v1", "qwen3.8-flash"),
-    "vLLM": ("http://127.0.0.1:8000/v1", ""),
-    "Ollama": ("http://127.0.0.1:11434/v1", ""),
+    "vLLM": ("http://127.0.0.1:8000/v1", "Qwen/Qwen3-8B"),
+    "Ollama": ("http://127.0.0.1:11434/v1", "qwen3:8b"),
     "other": ("", ""),
 }
-"""Base URL and model that are proposed. DashScope's is the shared host of Beijing; other regions have others."""
+"""Base URL and model that are proposed. DashScope's is Beijing's shared host; other regions have their own."""
 POLICIES = ("read-only", "back-office")
 
 
@@ -34,40 +32,102 @@ def register(app: typer.Typer) -> None:
 
 
 def init() -> int:
-    """Ask for language, model, key and starter policy, keep them, and look whether all of it works."""
+    """Ask for language, model, key and a starter policy, keep them, and look whether all of it works."""
     from agent.cli.doctor import doctor  # start-up time
     from agent.errors import BadSettings
     from agent.language import Language
     from agent.settings import load_settings
-    from agent.wiring import App
 
-    app = App(load_settings())
-    try:
-        settings, home = app.settings, app.settings.home
-        code = _asked("Language / 语言 (en, zh)", settings.language, ("en", "zh"))
-        say, model = Language(code), settings.model
-        provider = _asked(say("Model server"), _provider(model.base_url), tuple(PROVIDERS))
-        url, name = PROVIDERS[provider]
-        if model.base_url and provider == _provider(model.base_url):
-            url, name = model.base_url, model.model
-        url = _asked(say("Base URL"), url).rstrip("/")
-        host = urlsplit(url).hostname
-        if not host:
-            raise BadSettings(f"{url!r} is no base URL such as http://127.0.0.1:8000/v1; start again")
-        name = _asked(say("Model"), name)
-        key = _key(app, say, host)
-        policy = home / "policy.yaml"
-        if not policy.exists():
-            preset = _asked(say("Starter policy"), POLICIES[0], POLICIES)
-            text = (Path(__file__).parents[2] / "policies" / "presets" / f"{preset}.yaml").read_bytes()
-            _write(policy, text)
-        path = home / "settings.toml"
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
-        text = changed(before, {"language": code, "model": {"base_url": url, "model": name, "key": key}}, str(path))
-        _write(path, text.encode())
-        print(say("Written: {settings}. The policy is {policy}; make it yours.", settings=path, policy=policy))
-    finally:
-        import asyncio
-
-        asyncio.run(app.close())
+    home, model = load_settings().home, load_settings().model
+    code = _asked("Language / 语言", load_settings().language, ("en", "zh"))
+    say = Language(code)
+    now = next((name for name, (url, _) in PROVIDERS.items() if url == model.base_url), "other")
+    provider = _asked(say("Model server"), now if model.base_url else "DashScope", tuple(PROVIDERS))
+    url, name = (model.base_url, model.model) if model.base_url and provider == now else PROVIDERS[provider]
+    url = _asked(say("Base URL"), url)
+    if urlsplit(url).scheme not in ("http", "https") or not (host := urlsplit(url).hostname):
+        raise BadSettings(f"{url!r} is no base URL such as http://127.0.0.1:8000/v1; run remit init again")
+    name = _asked(say("Model"), name)
+    with desk() as at:
+        key = _key(at, say, host)
+    policy, path = home / "policy.yaml", home / "settings.toml"
+    if not policy.exists():
+        preset = _asked(say("Starter policy"), POLICIES[0], POLICIES)
+        _write(policy, (Path(__file__).parents[2] / "policies" / "presets" / f"{preset}.yaml").read_text("utf-8"))
+    before = path.read_text("utf-8") if path.exists() else ""
+    _write(path, changed(before, {"language": code}, {"base_url": url, "model": name, "key": key}, str(path)))
+    print(say("Written: {path}. What may be done stands in {policy}: make it yours.", path=path, policy=policy))
     return doctor()
+
+
+def changed(before: str, top: Mapping[str, str], model: Mapping[str, str], name: str) -> str:
+    """The settings in `before` with these values at the top and in `[model]`, everything else as it stood.
+
+    BadSettings when they are written in a way that this cannot change; then nothing is lost.
+    """
+    from agent.errors import BadSettings  # start-up time
+
+    try:
+        wanted: dict[str, Any] = tomllib.loads(before)
+        wanted |= {**top, "model": {**wanted.get("model", {}), **model}}
+        lines = before.splitlines()
+        _set(lines, 0, top)
+        if "[model]" not in map(str.strip, lines):
+            lines += ["", "[model]"]
+        _set(lines, [line.strip() for line in lines].index("[model]") + 1, model)
+        after = "\n".join(lines) + "\n"
+        if tomllib.loads(after) == wanted:
+            return after
+    except (tomllib.TOMLDecodeError, TypeError):
+        pass
+    raise BadSettings(f"{name} is written in a way that init cannot change; set language and [model] in it by hand")
+
+
+def _set(lines: list[str], start: int, values: Mapping[str, str]) -> None:
+    """Set plain `key = value` lines of the table that begins at `start`, or put them there."""
+    end = next((n for n in range(start, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+    for key, value in values.items():
+        line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        at = next((n for n in range(start, end) if lines[n].partition("=")[0].strip() == key), None)
+        if at is None:
+            lines.insert(start, line)
+            end += 1
+        else:
+            lines[at] = line
+
+
+def _key(at: Desk, say: Any, host: str) -> str:
+    """The name under which the server's key is kept; empty for a server that needs none."""
+    vault, fresh = at.app.vault, f"model-key-{host}"
+    kept = next((n for n in ("model-key", fresh) if (s := vault.find(n)) and host in s.sinks), "")
+    prompt = say("API key (empty: keep the one that is there)") if kept else say("API key (empty: none is needed)")
+    value = getpass.getpass(f"{prompt}: ") if sys.stdin.isatty() else _asked(prompt, "")
+    if value:
+        # The key of another host is kept under its own name: it is never sent here, and never lost.
+        kept = kept or ("model-key" if vault.find("model-key") is None else fresh)
+        at.app.keep_secret(kept, value, (host,))
+    return kept
+
+
+def _asked(prompt: str, proposed: str, choices: tuple[str, ...] = ()) -> str:
+    """What the person types, else what is proposed; one of the choices where there are some."""
+    shown = f" ({', '.join(choices)})" if choices else ""
+    while True:
+        try:
+            typed = input(f"{prompt}{shown}{f' [{proposed}]' if proposed else ''}: ").strip() or proposed
+        except EOFError:
+            return proposed
+        found = [c for c in choices if c.lower().startswith(typed.lower())]
+        if not choices or len(found) == 1:
+            return found[0] if found else typed
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a file in place whole, readable by its owner alone."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

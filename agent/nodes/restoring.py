@@ -19,7 +19,7 @@ RESTORE_SEQ = 1_000_000
 
 async def restore_page(work: Work, state: State, *, before: int) -> None:
     """Bring the browser back to where the action `before` was judged; ActionFailed when that cannot be done."""
-    if work.pages is None or work.pages.has_page(work.run):
+    if work.pages.has_page(work.run):
         return
     for seq, action in done_actions(work.store, work.run, prefix="browser.", before=before):
         repeatable = isinstance(action, BrowserOpen | BrowserFill) or (

@@ -37,9 +37,10 @@ def test_a_file_gives_the_policy_it_holds(tmp_path):
     [
         (None, "the policy cannot be read: No such file or directory; name another file"),
         (b"name: \xff", "the policy is not UTF-8; save it as UTF-8"),
-        (b"#" * 1_000_001, "the policy is larger than 1 MB; split it"),
-        (b"\x00", "not YAML: unacceptable character #x0000"),
-        (b"[" * 20_000, "nested too deeply"),
+        (b"#" * 1_000_001, "not usable: the policy is larger than 1 MB; split it"),
+        ("# 规\n".encode() * 166_667, "not usable: the policy is larger than 1 MB; split it"),
+        (b"\x00", "not usable: unacceptable character #x0000"),
+        (b"[" * 20_000, "not usable: nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_policy_gives_one_sentence(tmp_path, content, said):

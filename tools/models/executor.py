@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from decimal import ROUND_UP, Decimal
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -15,9 +14,9 @@ from policies.labels import TOP
 from policies.permit import Permit
 from policies.ports import Raw
 from tools.errors import EndpointError
+from tools.models.cost import cost_micros
 from tools.models.endpoint import ChatCall, Endpoint, EndpointFacts
 from tools.models.probe import probe
-from tools.models.reply import Usage
 
 DEADLINE_S = 600.0
 """Longest one call may take, retries included; DashScope itself cuts calls at 300 s."""
@@ -86,12 +85,3 @@ class ProbeExecutor(ModelExecutor):
         """The three questions of `probe`; the long one only to a model that answers within `quick_s`."""
         key = self._key(permit.redeem(ModelCall))
         return Raw(text="", data=asdict(await probe(self._endpoint, key, quick_s=self._quick_s)))
-
-
-def cost_micros(facts: EndpointFacts, usage: Usage) -> int | None:
-    """What these tokens cost, in millionths of the currency, rounded up; None when the price is not known."""
-    if facts.price_in is None or facts.price_out is None:
-        return None
-    # prices are per million tokens, so price × tokens already is in millionths
-    cost = facts.price_in * Decimal(usage.prompt_tokens) + facts.price_out * Decimal(usage.completion_tokens)
-    return int(cost.to_integral_value(rounding=ROUND_UP))
