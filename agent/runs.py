@@ -140,7 +140,7 @@ class Runs:
             return Stand(run=run_id, standing=report["end"], report=report, trouble=report.get("why", ""))
         if waiting := self._open_questions(run_id):
             return Stand(run=run_id, standing="waiting", questions=waiting)
-        policy = app.policy(Path(options["policy"]))
+        policy = self.policy(run_id)
         epoch = store.runs.claim(run_id, this_process(), LEASE_S)
         app.saver.fence(run_id, epoch)
         hands = app.hands(run, policy, watch)
@@ -179,6 +179,11 @@ class Runs:
             epoch = store.runs.claim(run_id, this_process(), LEASE_S)
             store.runs.set_status(run_id, RunStatus.STOPPED)
             store.runs.release(run_id, epoch)
+
+    def policy(self, run_id: str) -> Policy:
+        """The policy file that the run was started with, as it is now."""
+        options = self._app.store.documents.get(run_id, "options") or {}
+        return self._app.policy(Path(options["policy"]))
 
     def find(self, prefix: str) -> Run:
         """The run whose id begins so; NoSuchRun when none or several do."""

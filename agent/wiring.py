@@ -146,8 +146,8 @@ class App:
     async def probing(self, run: str, policy: Policy, quick_s: float) -> AsyncIterator[tuple[Gate, ModelCall]]:
         """A gate whose one executor asks the model endpoint what it can, and the action to submit to it."""
         from policies.gate import Gate
-        from tools.models.endpoint import Endpoint
         from tools.models.cost import cost_micros
+        from tools.models.endpoint import Endpoint
         from tools.models.executor import ProbeExecutor
         from tools.models.probe import MOST_TOKENS
         from tools.models.reply import Usage

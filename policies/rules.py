@@ -144,16 +144,19 @@ class Rule(Value):
         return tuple(name for name in MATCHERS if getattr(self, name) is not None)
 
     @cached_property
+    def hosts(self) -> frozenset[str] | None:
+        """The only hosts this rule can be about; None when it does not name them all."""
+        named = {pattern.names_host for pattern in self.url or ()}
+        return frozenset(host for host in named if host) if named and None not in named else None
+
+    @cached_property
     def checks(self) -> tuple[tuple[Holds, Any], ...]:
         """What `fits` asks, in order."""
         return tuple((_HOLDS[name], getattr(self, name)) for name in self.matchers)
 
     def fits(self, action: ActionBase, mode: Mode) -> bool:
         """True when every matcher holds: for the whole action, for a part that must be asked, or in any reading."""
-        for holds, wanted in self.checks:  # plain loops here and below: this runs for every rule of a kind
-            if not holds(wanted, action, mode):
-                return False
-        return True
+        return all(holds(wanted, action, mode) for holds, wanted in self.checks)
 
     def exact_arguments(self) -> set[str]:
         """Names of the tool arguments whose values this rule names."""
@@ -283,10 +286,9 @@ def _command_case(text: str) -> _Case:
 
 def _url(patterns: tuple[UrlPattern, ...], action: Any, mode: Mode) -> bool:
     target = getattr(action, "target", action.url)
-    for pattern in patterns:
-        if pattern.matches(target) or (mode != "covers" and (pattern.touches(target) or pattern.touches(action.url))):
-            return True
-    return False
+    if mode == "covers":
+        return any(pattern.matches(target) for pattern in patterns)
+    return any(pattern.touches(url) for pattern in patterns for url in (target, action.url))
 
 
 def _path(patterns: tuple[str, ...], action: Any, mode: Mode) -> bool:

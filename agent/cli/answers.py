@@ -53,13 +53,16 @@ def _answer(ids: list[str], rows: list[int] | None, name: str | None, *, yes: bo
 
     with desk(as_json=as_json) as at:
         by = _identity(at, name)
-        asked = [_find(at, id) for id in ids]
+        asked = [_find(at, prefix) for prefix in ids]
         if rows and len(asked) > 1:
             raise AnswerRefused("rows belong to one card; answer the cards one at a time")
         for question in asked:
             if sys.stdin.isatty() and sys.stdout.isatty() and not as_json:
                 _show(at, question, by=by)
-                if input(at.say("Answer {yes} as {by}? [y/N] ", yes=at.say("yes" if yes else "no"), by=by))[:1] not in "yY":
+                if (
+                    input(at.say("Answer {yes} as {by}? [y/N] ", yes=at.say("yes" if yes else "no"), by=by))[:1]
+                    not in "yY"
+                ):
                     return FAILED
             now = at.app.clock.now()
             answer = Answer(yes=yes, by=by, at=now, because=because)
@@ -113,7 +116,9 @@ def _show(at: Desk, question: Question, *, by: str) -> None:
     screen.question(question)
     if not at.as_json:
         group, answers = question.approvers.group or at.say("anyone"), question.approvers.answers
-        screen.line("     " + at.say("run {run}; asked: {group}, answers needed: {n}", run=question.run, group=group, n=answers))
+        screen.line(
+            "     " + at.say("run {run}; asked: {group}, answers needed: {n}", run=question.run, group=group, n=answers)
+        )
 
 
 def _next(at: Desk, answered: Question) -> str:

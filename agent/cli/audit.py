@@ -36,7 +36,9 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
     return DONE
 
 
-def verify(run: Annotated[str | None, typer.Argument(help="One run; all without it.")] = None, json: JsonOption = False) -> int:
+def verify(
+    run: Annotated[str | None, typer.Argument(help="One run; all without it.")] = None, json: JsonOption = False
+) -> int:
     """Check the chain of one run or of all: exit code 6 if an entry was changed, removed or added."""
     with desk(as_json=json) as at:
         ledger, broken = at.app.store.ledger, []
@@ -54,7 +56,7 @@ def verify(run: Annotated[str | None, typer.Argument(help="One run; all without 
             faults = [fault.model_dump(mode="json") for fault in broken]
             at.object({"runs": len(chains), "entries": entries, "intact": not broken, "broken": faults})
         elif not broken:
-            print(at.say("{runs} runs, {entries} entries: ledger intact.", runs=len(chains), entries=entries))
+            print(at.say("Ledger intact: runs {runs}, entries {entries}.", runs=len(chains), entries=entries))
         return BROKEN if broken else DONE
 
 

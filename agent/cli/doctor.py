@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -39,7 +39,9 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     json: JsonOption = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Send a slow model the long prompt too (12,000 tokens).")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Send a slow model the long prompt too (12,000 tokens).")
+    ] = False,
 ) -> int:
     """Look whether everything that a run needs is there and works; the model is asked three small things."""
     from json import dumps  # start-up time
@@ -55,7 +57,9 @@ def doctor(
         async for finding in findings(settings, say, deep=deep):
             code = FAILED if finding.good is False else code
             mark = {True: "✓", False: "✗", None: "~"}[finding.good]
-            shown = dumps(finding._asdict(), ensure_ascii=False) if json else f"{mark} {say(finding.name)}: {finding.text}"
+            shown = (
+                dumps(finding._asdict(), ensure_ascii=False) if json else f"{mark} {say(finding.name)}: {finding.text}"
+            )
             print(shown, flush=True)
         return code
 
@@ -108,7 +112,9 @@ def _keyring(app: App, say: Language) -> Finding:
     from tools.errors import OperatorError  # start-up time
 
     try:
-        return Finding("keyring", True, say("{name}; secrets: {n}", name=app.vault.backend_name, n=len(app.vault.names())))
+        return Finding(
+            "keyring", True, say("{name}; secrets: {n}", name=app.vault.backend_name, n=len(app.vault.names()))
+        )
     except OperatorError as error:
         return Finding("keyring", False, str(error))
 
@@ -134,11 +140,15 @@ async def _model(app: App, policy: Policy, say: Language, *, quick_s: float) -> 
         return Finding("model", False, say("none is configured; run: remit init"))
     outcome = await Runs(app).probe(policy, quick_s=quick_s)
     if not isinstance(outcome, Done):
-        return Finding("model", False, getattr(outcome, "reason", "") or say("a person would have to allow the question"))
+        return Finding(
+            "model", False, getattr(outcome, "reason", "") or say("a person would have to allow the question")
+        )
     seen = outcome.observation.data
     assert isinstance(seen, dict), "the probe gives its fields"
-    cuts = seen["cuts_long_prompts"]
+    cuts: Any = seen["cuts_long_prompts"]
     good = bool(seen["answers"] and seen["calls_tools"] and cuts is not True)
-    long = {True: "CUTS long prompts", False: "reads long prompts whole", None: "long prompts not tried; see --deep"}[cuts]
+    long = {True: "CUTS long prompts", False: "reads long prompts whole", None: "long prompts not tried; see --deep"}[
+        cuts
+    ]
     facts = say("{model} answers in {seconds} s", model=seen["model"], seconds=f"{seen['latency_s']:.1f}")
     return Finding("model", good, f"{facts}, {say(long)}. {seen['reason']}" if good else str(seen["reason"]))

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -52,8 +53,8 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
-        # Usage errors print themselves, with the usage of their command.
-        getattr(error, "show", lambda: print(error.format_message(), file=sys.stderr))()
+        show: Any = error  # what the parser raises shows itself, with the usage of its command
+        show.show()
         return USAGE
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED

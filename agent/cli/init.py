@@ -8,6 +8,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,8 +39,9 @@ def init() -> int:
     from agent.language import Language
     from agent.settings import load_settings
 
-    home, model = load_settings().home, load_settings().model
-    code = _asked("Language / 语言", load_settings().language, ("en", "zh"))
+    settings = load_settings()
+    home, model = settings.home, settings.model
+    code = _asked("Language / 语言", settings.language, ("en", "zh"))
     say = Language(code)
     now = next((name for name, (url, _) in PROVIDERS.items() if url == model.base_url), "other")
     provider = _asked(say("Model server"), now if model.base_url else "DashScope", tuple(PROVIDERS))
@@ -53,7 +55,7 @@ def init() -> int:
     policy, path = home / "policy.yaml", home / "settings.toml"
     if not policy.exists():
         preset = _asked(say("Starter policy"), POLICIES[0], POLICIES)
-        _write(policy, (Path(__file__).parents[2] / "policies" / "presets" / f"{preset}.yaml").read_text("utf-8"))
+        _write(policy, files("policies").joinpath("presets", f"{preset}.yaml").read_text("utf-8"))
     before = path.read_text("utf-8") if path.exists() else ""
     _write(path, changed(before, {"language": code}, {"base_url": url, "model": name, "key": key}, str(path)))
     print(say("Written: {path}. What may be done stands in {policy}: make it yours.", path=path, policy=policy))
@@ -86,7 +88,7 @@ def changed(before: str, top: Mapping[str, str], model: Mapping[str, str], name:
 def _set(lines: list[str], start: int, values: Mapping[str, str]) -> None:
     """Set plain `key = value` lines of the table that begins at `start`, or put them there."""
     end = next((n for n in range(start, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
-    for key, value in values.items():
+    for key, value in reversed(values.items()):
         line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
         at = next((n for n in range(start, end) if lines[n].partition("=")[0].strip() == key), None)
         if at is None:

@@ -42,7 +42,9 @@ def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…")], json:
             found = {"file": str(path), "policy": name, "rules": rules, "faults": [_fault(path, f) for f in faults]}
             print(json_text.dumps(found, ensure_ascii=False))
             continue
-        for fault in faults or [say("{path}: policy {name}, {rules} rules, all cases hold.", path=path, name=name, rules=rules)]:
+        for fault in faults or [
+            say("{path}: policy {name}, {rules} rules, all cases hold.", path=path, name=name, rules=rules)
+        ]:
             print(fault)
     return code
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.cli import DONE, FAILED, HELD, STOPPED, WAITING
+from agent.cli.desk import JsonOption
 
 if TYPE_CHECKING:
     from agent.cli.screen import Screen
+    from agent.events import Event
     from agent.runs import Runs, Stand
     from agent.wiring import App
 
 PolicyOption = Annotated[Path | None, typer.Option(help="Policy file; default: policy.yaml in REMIT_HOME.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,51 +39,41 @@ def run(
     json: JsonOption = False,
 ) -> int:
     """Plan a task, show what it will do, and do it within the policy."""
-    from agent.runs import Runs  # start-up time
-    from agent.settings import load_settings
-    from agent.wiring import App
 
-    app = App(load_settings(policy=policy))
-    runs = Runs(app)
+    async def whole(app: App, runs: Runs) -> int:
+        run_id = runs.start(task, policy=app.policy(), files=file or (), accept=accept, dry_run=dry_run)
+        return await follow(app, runs, run_id, as_json=json, out=out)
 
-    async def whole() -> int:
-        try:
-            rules = app.policy()
-            run_id = runs.start(
-                task,
-                policy=rules,
-                files=file or (),
-                accept=accept,
-                dry_run=dry_run,
-            )
-            return await follow(app, runs, run_id, as_json=json, out=out)
-        finally:
-            await app.close()
-
-    return interruptible(whole)
+    return session(whole, policy)
 
 
 def chat(policy: PolicyOption = None) -> int:
     """Talk: each line is a task of its own; an empty line or Ctrl-D ends."""
+
+    async def whole(app: App, runs: Runs) -> int:
+        code, rules = DONE, app.policy()
+        while task := _typed("> "):
+            code = await follow(app, runs, runs.start(task, policy=rules), as_json=False, out=None)
+        return code
+
+    return session(whole, policy)
+
+
+def session(work: Callable[[App, Runs], Awaitable[int]], policy: Path | None = None) -> int:
+    """Do `work` in an open home and close it; Ctrl-C cancels, which records, closes and keeps a run resumable."""
     from agent.runs import Runs  # start-up time
     from agent.settings import load_settings
     from agent.wiring import App
 
     app = App(load_settings(policy=policy))
-    runs = Runs(app)
 
     async def whole() -> int:
-        code = DONE
         try:
-            rules = app.policy()
-            while task := _typed("> "):
-                run_id = runs.start(task, policy=rules)
-                code = await follow(app, runs, run_id, as_json=False, out=None)
+            return await work(app, Runs(app))
         finally:
             await app.close()
-        return code
 
-    return interruptible(whole)
+    return asyncio.run(whole())
 
 
 async def follow(
@@ -98,23 +89,25 @@ async def follow(
     from agent.cli.screen import Screen  # start-up time
     from agent.language import Language
 
-    redactor = app.redactor(run_id)
-    screen = Screen(Language(app.settings.language), as_json=as_json, restore=redactor.shown)
+    screen = Screen(Language(app.settings.language), as_json=as_json, restore=app.redactor(run_id).shown)
     screen.line(f'{{"run": "{run_id}"}}' if as_json else f"remit {run_id}")
 
-    def watch(event):  # type: ignore[no-untyped-def]
-        if event.kind == "plan":
-            mandate = app.store.mandates.get(run_id)
+    def watch(event: Event) -> None:
+        if event.kind == "plan" and (mandate := app.store.mandates.get(run_id)):
             preflight = app.store.documents.get(run_id, "preflight")
-            screen.plan(mandate.plan, preflight, app.policy().name)
+            screen.plan(mandate.plan, preflight or {}, runs.policy(run_id).name)
         screen.event(event)
 
-    while True:
-        stand = await runs.advance(run_id, watch)
-        if stand.standing != "waiting" or as_json or not (answer or _someone_there()):
-            break
-        if not (answer(screen, stand) if answer else _answer_here(app, screen, stand)):
-            break
+    try:
+        while True:
+            stand = await runs.advance(run_id, watch)
+            if stand.standing != "waiting" or as_json or not (answer or _someone_there()):
+                break
+            if not (answer(screen, stand) if answer else _answer_here(app, screen, stand)):
+                break
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        print(screen.say("Stopped. Go on with: remit runs resume {run}", run=run_id), file=sys.stderr)
+        raise
     made: tuple[str, ...] = ()
     if out is not None and stand.standing == "done":
         made = tuple(str(p) for p in runs.deliver(run_id, out))
@@ -126,18 +119,10 @@ async def follow(
     return _code(stand)
 
 
-def interruptible(whole) -> int:  # type: ignore[no-untyped-def]
-    """Run it; Ctrl-C cancels, which records, closes and keeps the run resumable."""
-    try:
-        return int(asyncio.run(whole()))
-    except KeyboardInterrupt:
-        print("remit: stopped; go on with: remit runs resume ID", file=sys.stderr)  # noqa: T201
-        return 130
-
-
 def _answer_here(app: App, screen: Screen, stand: Stand) -> bool:
     """Ask the person at the terminal; False when they want to answer later."""
-    from policies.question import Answer  # start-up time
+    from policies.errors import AnswerRefused  # start-up time
+    from policies.question import Answer
 
     for question in stand.questions:
         if question.about != "plan":
@@ -153,7 +138,10 @@ def _answer_here(app: App, screen: Screen, stand: Stand) -> bool:
             because = "" if yes else (said[1:].strip(" ,") or _typed(screen.say("because: ")))
             now = app.clock.now()
             answer = Answer(yes=yes, by=app.settings.principal, at=now, because=because)
-            app.store.questions.answer(question.id, {row.seq: answer}, now)
+            try:
+                app.store.questions.answer(question.id, {row.seq: answer}, now)
+            except AnswerRefused as error:  # somebody else was quicker, or it is too late: the run goes on with that
+                screen.line(str(error))
     return True
 
 
@@ -162,9 +150,14 @@ def _someone_there() -> bool:
 
 
 def _typed(prompt: str) -> str:
-    with contextlib.suppress(EOFError):
+    # asyncio's own handler would only cancel us once the line is typed.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
         return input(prompt).strip()
-    return ""
+    except EOFError:
+        return ""
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _code(stand: Stand) -> int:

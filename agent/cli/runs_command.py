@@ -59,13 +59,15 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
             row = asdict(found) | {"title": _title(at, found), "mandate": plan, "preflight": preflight}
             at.object(row | {"steps": steps, "asked": asked, "report": report})
             return DONE
-        screen = Screen(at.say, restore=at.own(found.id, found.principal))
+        own = at.own(found.id, found.principal)
+        screen = Screen(at.say, restore=own)
         screen.line(f"{found.id}  {at.say(found.status.value)}  {found.created_at:%Y-%m-%d %H:%M} UTC")
         screen.line(_title(at, found))
         if mandate and preflight:
             screen.plan(mandate.plan, preflight, found.policy_digest[:12])
         for step in steps:
-            screen.line(f"  {step['at']:%H:%M:%S} {at.say(step['event'])} {step['what']}  {' '.join(step['rules'])}")
+            what = f"{at.say(step['event'])}  {own(step['what'])}"
+            screen.line(f"  {step['at']:%H:%M:%S} {what}  {' '.join(step['rules'])}")
         for question in questions:
             if not question.settled(at.app.clock.now()):
                 screen.question(question)
@@ -90,9 +92,9 @@ def files(run: RunArgument, out: OutOption = None, json: JsonOption = False) -> 
         for entry in entries if out else ():
             target = Path(out or "", entry.path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(open_beneath(workspace.root, str(entry.path), os.O_RDONLY), "rb") as file:
-                with target.open("xb") as copy:
-                    shutil.copyfileobj(file, copy)
+            source = os.fdopen(open_beneath(workspace.root, str(entry.path), os.O_RDONLY), "rb")
+            with source, target.open("xb") as copy:
+                shutil.copyfileobj(source, copy)
         at.rows(("file", "bytes", "changed"), ((e.path, e.size_bytes, e.modified_at) for e in entries))
     return DONE
 

@@ -40,8 +40,6 @@ class Screen:
         elif event.kind == "outcome" and event.action is not None:
             self._steps += 1
             self._outcome(event)
-        elif event.kind == "verified":
-            self.line(f"{MARKS[event.text]} {event.step} {self.say(event.text)}: {self._own(event.more['evidence'])}")
 
     def plan(self, plan: Plan, preflight: dict[str, Any], policy: str) -> None:
         """The plan with what the policy says to each step, before anything is done."""
@@ -99,7 +97,7 @@ class Screen:
     def line(self, text: str) -> None:
         """One line of output."""
         self._clear()
-        print(text, flush=True)  # noqa: T201
+        print(text, flush=True)
 
     def _last(self, stand: Stand, report: dict[str, Any], intact: bool | None) -> None:
         checked = [r["verdict"] for r in report.get("steps", ())]
@@ -146,7 +144,8 @@ class Screen:
                     self.line(f"✓ {number}{self._own(title)}{rows}{code}")
             case Refused(rules=rules, reason=reason):
                 self.line(f"✗ {self.say('refused')}  {self._own(title)}")
-                self.line(f"  {self.say('Rule')} {', '.join(rules) or '-'}: {self._own(reason)}")
+                why = self._own(reason.partition(" refuses it: ")[2] or reason)
+                self.line(f"  {self.say('Rule')} {', '.join(rules)}: {why}" if rules else f"  {why}")
                 self.line(f"  {self.say('Nothing of it left this machine.')}")
             case Failed(reason=reason) | Unknown(reason=reason):
                 self.line(f"✗ {number}{self.say('failed')}  {self._own(title)}: {self._own(reason)}")

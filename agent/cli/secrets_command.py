@@ -35,11 +35,11 @@ def keep(
 
     with desk(as_json=json) as at:
         try:
-            TypeAdapter(Name).validate_python(name)
-        except ValidationError:
-            raise BadSettings(f"{name!r} is no name for a secret; use letters, digits, '.', '_' or '-'") from None
+            TypeAdapter(list[Name]).validate_python([name, *hosts])
+        except ValidationError as error:
+            raise BadSettings(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         value = getpass.getpass(at.say("Value of {name}: ", name=name)) if sys.stdin.isatty() else sys.stdin.read()
-        at.app.keep_secret(name, value.rstrip("\r\n"), tuple(host.lower() for host in hosts))
+        at.app.keep_secret(name, value.rstrip("\r\n"), tuple(hosts))
         if json:
             at.object({"secret": name, "for": hosts})
         else:
@@ -50,7 +50,9 @@ def keep(
 def listed(json: JsonOption = False) -> int:
     """Names and hosts; never values."""
     with desk(as_json=json) as at:
-        at.rows(("secret", "for"), ((s.name, list(s.sinks) if json else ", ".join(s.sinks)) for s in at.app.vault.all()))
+        at.rows(
+            ("secret", "for"), ((s.name, list(s.sinks) if json else ", ".join(s.sinks)) for s in at.app.vault.all())
+        )
     return DONE
 
 

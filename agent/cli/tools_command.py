@@ -10,7 +10,9 @@ from agent.cli.desk import JsonOption, desk
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    tools = typer.Typer(help="Tools of your own: a program and a YAML file that says what it does.", no_args_is_help=True)
+    tools = typer.Typer(
+        help="Tools of your own: a program and a YAML file that says what it does.", no_args_is_help=True
+    )
     tools.command("list")(listed)
     tools.command("check")(check)
     app.add_typer(tools, name="tools")
@@ -20,7 +22,9 @@ def listed(json: JsonOption = False) -> int:
     """What each tool declares."""
     with desk(as_json=json) as at:
         found = at.app.own_tools().declarations
-        at.rows(("tool", "effect", "program", "what"), ((d.name, d.effect.value, d.program, d.description) for d in found))
+        at.rows(
+            ("tool", "effect", "program", "what"), ((d.name, d.effect.value, d.program, d.description) for d in found)
+        )
     return DONE
 
 
@@ -34,6 +38,6 @@ def check(json: JsonOption = False) -> int:
         if json:
             at.object({"tools": n, "faults": faults})
         else:
-            for line in faults or [at.say("{n} tools, all right.", n=n)]:
+            for line in faults or [at.say("Tools: {n}, all right.", n=n)]:
                 print(line)
         return FAILED if faults else DONE

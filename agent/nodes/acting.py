@@ -14,7 +14,7 @@ from agent.nodes.restoring import restore_page
 from agent.planning import CHANGE_TOOL, PLAN_TOOL, changed_plan
 from agent.state import PendingCall, State
 from agent.work import Work, label_json, label_of
-from policies.action import Action
+from policies.action import Action, EffectClass
 from policies.card import plan_card
 from policies.dryrun import acceptable_by_rule, preflight
 from policies.errors import PolicyError
@@ -125,7 +125,11 @@ async def _action(work: Work, state: State, call: PendingCall, seq: int) -> Acti
         fault=call["fault"],
         repaired=call["repaired"],
     )
-    return await work.catalog.action(work.run, asked)
+    action = await work.catalog.action(work.run, asked)
+    if call["repaired"] and action.effect is not EffectClass.READ:
+        # a repaired value may be a cut one: `restart wor` for `restart worker`
+        raise ToolError("the arguments were not valid JSON and it would change something; send the whole call again")
+    return action
 
 
 def _change(work: Work, state: State, index: int) -> Update:

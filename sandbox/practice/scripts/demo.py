@@ -95,8 +95,9 @@ def sloppy() -> Script:
     request = yield Call("read_page", {})
     request = yield Call("open_page", {"url": f"{SHOP}/orders?status=unpaid&older_than=7"})
     request = yield Call("click", {"ref": _ref(request, "link", "Next page")})
+    export = _ref(request, "link", "Export as CSV")
     request = yield Call("list_files", {})
-    request = yield Call("download", {"ref": _ref(request, "link", "Export as CSV"), "path": "orders.csv"})
+    request = yield Call("download", {"ref": export, "path": "orders.csv"})
     request = yield Call("read_table", {"file": "orders.csv"})  # no such argument
     request = yield Call("read_table", {"path": "orders.csv"})
     orders = _orders(request)
