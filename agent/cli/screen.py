@@ -158,10 +158,9 @@ class Screen:
     def _status(self, event: Event) -> None:
         if self._live:
             doing = event.action.kind if event.action else self.say("thinking")
-            seconds = time.monotonic() - self._began
-            sys.stdout.write(
-                f"\r\x1b[K… {doing}  {self._steps} steps  {seconds:.0f} s  {event.tokens / 1000:.1f}k tokens"
-            )
+            seconds, k = f"{time.monotonic() - self._began:.0f}", f"{event.tokens / 1000:.1f}"
+            used = self.say("{steps} steps  {seconds} s  {k}k tokens", steps=self._steps, seconds=seconds, k=k)
+            sys.stdout.write(f"\r\x1b[K… {doing}  {used}")
             sys.stdout.flush()
 
     def _clear(self) -> None:
