@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ def practice_home() -> Path:
 def play(script: str) -> int:
     """Play both; 0 only if shop, file, service, hostile host and the search for leaks are as they should be."""
     home = practice_home()
+    _clear(home)
     world, settings = make(home)
     say = Language(settings.language)
     print(say("The model in this demo is a script. Shop, server, browser, policy and ledger are real."))
@@ -69,6 +71,15 @@ def play(script: str) -> int:
     for leak in leaks[:5]:
         print(f"  leak: planted value {leak.planted} in {leak.where}")
     return 0 if all(held for _, held in checks) else 1
+
+
+def _clear(home: Path) -> None:
+    """Forget earlier demos: their limits per day and their files. Only ever in a practice home."""
+    if (home / "world").is_dir():
+        for path in (*home.glob("*.sqlite3*"), home / "policy.yaml", home / "allow-all.yaml"):
+            path.unlink(missing_ok=True)
+        for folder in (home / "runs", home / "out"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _run(settings: Settings, policy: Path, out: Path) -> tuple[str, Stand]:

@@ -9,6 +9,7 @@ import typer
 
 from agent.cli import DONE, FAILED
 from agent.cli.desk import Desk, JsonOption, desk
+from policies.errors import AnswerRefused
 
 if TYPE_CHECKING:
     from policies.question import Question
@@ -48,8 +49,7 @@ def reject(ids: Ids, because: Because, row: RowOption = None, name: AsOption = N
 
 
 def _answer(ids: list[str], rows: list[int] | None, name: str | None, *, yes: bool, because: str, as_json: bool) -> int:
-    from policies.errors import AnswerRefused  # start-up time
-    from policies.question import Answer
+    from policies.question import Answer  # start-up time
 
     with desk(as_json=as_json) as at:
         by = _identity(at, name)
@@ -59,25 +59,24 @@ def _answer(ids: list[str], rows: list[int] | None, name: str | None, *, yes: bo
         for question in asked:
             if sys.stdin.isatty() and sys.stdout.isatty() and not as_json:
                 _show(at, question, by=by)
-                if (
-                    input(at.say("Answer {yes} as {by}? [y/N] ", yes=at.say("yes" if yes else "no"), by=by))[:1]
-                    not in "yY"
-                ):
+                prompt = at.say("Answer {yes} as {by}? [y/N] ", yes=at.say("yes" if yes else "no"), by=by)
+                if not input(prompt).strip().lower().startswith("y"):
                     return FAILED
             now = at.app.clock.now()
             answer = Answer(yes=yes, by=by, at=now, because=because)
             answered = at.app.store.questions.answer(question.id, dict.fromkeys(_rows(question, rows), answer), now)
-            if as_json:
-                at.object(answered.model_dump(mode="json"))
-            else:
-                print(_next(at, answered))
+            left = sum(answered.verdict(row, now) is None for row in answered.rows)
+            at.tell(
+                "{id} is recorded; rows still open: {n}."
+                if left
+                else "{id} is answered. Go on with: remit runs resume {run}",
+                **{"id": answered.id, "run": answered.run, "n": left, "answer": "yes" if yes else "no"},
+            )
     return DONE
 
 
 def _identity(at: Desk, name: str | None) -> str:
     """Who answers: the person whom the operating system knows, or a practice identity of this practice home."""
-    from policies.errors import AnswerRefused  # start-up time
-
     settings = at.app.settings
     if name in (None, settings.principal):
         return settings.principal
@@ -87,8 +86,6 @@ def _identity(at: Desk, name: str | None) -> str:
 
 
 def _find(at: Desk, prefix: str) -> Question:
-    from policies.errors import AnswerRefused  # start-up time
-
     kept = at.app.store.questions.all(open_only=False)
     found = [q for q in kept if q.id == prefix.upper()] or [q for q in kept if q.id.startswith(prefix.upper())]
     if len(found) != 1:
@@ -99,8 +96,6 @@ def _find(at: Desk, prefix: str) -> Question:
 
 def _rows(question: Question, numbers: list[int] | None) -> list[int]:
     """The submissions of the rows with these numbers on the card; without numbers, of all rows still open."""
-    from policies.errors import AnswerRefused  # start-up time
-
     if not numbers:
         open_rows = [r.seq for r in question.rows if question.verdict(r, question.asked_at) is None]
         return open_rows or [r.seq for r in question.rows]
@@ -115,15 +110,5 @@ def _show(at: Desk, question: Question, *, by: str) -> None:
     screen = Screen(at.say, as_json=at.as_json, restore=at.own(question.run, question.requester, by=by))
     screen.question(question)
     if not at.as_json:
-        group, answers = question.approvers.group or at.say("anyone"), question.approvers.answers
-        screen.line(
-            "     " + at.say("run {run}; asked: {group}, answers needed: {n}", run=question.run, group=group, n=answers)
-        )
-
-
-def _next(at: Desk, answered: Question) -> str:
-    now = at.app.clock.now()
-    if not answered.settled(now):
-        left = sum(answered.verdict(row, now) is None for row in answered.rows)
-        return at.say("{id} is recorded; rows still open: {n}.", id=answered.id, n=left)
-    return at.say("{id} is answered. Go on with: remit runs resume {run}", id=answered.id, run=answered.run)
+        group, n = question.approvers.group or at.say("anyone"), question.approvers.answers
+        screen.line(at.say("     run {run}; asked: {group}, answers needed: {n}", run=question.run, group=group, n=n))

@@ -45,11 +45,20 @@ class Desk:
             for line in lines:
                 print("\t".join(line))
             return
+        from agent.cli.screen import width  # start-up time
+
         lines.insert(0, [self.say(name) for name in names])
-        widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+        widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
         for line in lines:
-            padded = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
+            padded = (cell + " " * (wide - width(cell)) for cell, wide in zip(line, widths, strict=True))
             print("  ".join(padded).rstrip())
+
+    def tell(self, sentence: str, **facts: object) -> None:
+        """A sentence about some facts, in the person's language; as JSON the facts alone."""
+        if self.as_json:
+            self.object(facts)
+        else:
+            print(self.say(sentence, **facts))
 
     def object(self, found: Any) -> None:
         """One JSON object on a line."""
@@ -76,11 +85,5 @@ def desk(*, as_json: bool = False) -> Iterator[Desk]:
 def _cell(value: Any) -> str:
     from policies.question import visible  # start-up time
 
-    text = value.strftime("%Y-%m-%d %H:%M:%S") if hasattr(value, "strftime") else "" if value is None else str(value)
+    text = value.strftime("%Y-%m-%d %H:%M:%S") if hasattr(value, "strftime") else str(value)
     return visible(text).replace("\n", "⏎")
-
-
-def _width(text: str) -> int:
-    from agent.cli.screen import width  # start-up time
-
-    return width(text)

@@ -7,15 +7,18 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import typer
 
 from agent.cli.desk import Desk, desk
+from agent.errors import BadSettings
+
+if TYPE_CHECKING:
+    from agent.language import Language
 
 PROVIDERS = {
     "DashScope": ("https://dashscope.aliyuncs.com/compatible-mode/v1", "qwen3.8-flash"),
@@ -35,7 +38,6 @@ def register(app: typer.Typer) -> None:
 def init() -> int:
     """Ask for language, model, key and a starter policy, keep them, and look whether all of it works."""
     from agent.cli.doctor import doctor  # start-up time
-    from agent.errors import BadSettings
     from agent.language import Language
     from agent.settings import load_settings
 
@@ -51,7 +53,7 @@ def init() -> int:
         raise BadSettings(f"{url!r} is no base URL such as http://127.0.0.1:8000/v1; run remit init again")
     name = _asked(say("Model"), name)
     with desk() as at:
-        key = _key(at, say, host)
+        key = _key(at, say, host, model.key)
     policy, path = home / "policy.yaml", home / "settings.toml"
     if not policy.exists():
         preset = _asked(say("Starter policy"), POLICIES[0], POLICIES)
@@ -62,13 +64,11 @@ def init() -> int:
     return doctor()
 
 
-def changed(before: str, top: Mapping[str, str], model: Mapping[str, str], name: str) -> str:
+def changed(before: str, top: dict[str, str], model: dict[str, str], name: str) -> str:
     """The settings in `before` with these values at the top and in `[model]`, everything else as it stood.
 
     BadSettings when they are written in a way that this cannot change; then nothing is lost.
     """
-    from agent.errors import BadSettings  # start-up time
-
     try:
         wanted: dict[str, Any] = tomllib.loads(before)
         wanted |= {**top, "model": {**wanted.get("model", {}), **model}}
@@ -85,7 +85,7 @@ def changed(before: str, top: Mapping[str, str], model: Mapping[str, str], name:
     raise BadSettings(f"{name} is written in a way that init cannot change; set language and [model] in it by hand")
 
 
-def _set(lines: list[str], start: int, values: Mapping[str, str]) -> None:
+def _set(lines: list[str], start: int, values: dict[str, str]) -> None:
     """Set plain `key = value` lines of the table that begins at `start`, or put them there."""
     end = next((n for n in range(start, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
     for key, value in reversed(values.items()):
@@ -98,10 +98,10 @@ def _set(lines: list[str], start: int, values: Mapping[str, str]) -> None:
             lines[at] = line
 
 
-def _key(at: Desk, say: Any, host: str) -> str:
+def _key(at: Desk, say: Language, host: str, named: str) -> str:
     """The name under which the server's key is kept; empty for a server that needs none."""
     vault, fresh = at.app.vault, f"model-key-{host}"
-    kept = next((n for n in ("model-key", fresh) if (s := vault.find(n)) and host in s.sinks), "")
+    kept = next((n for n in (named, "model-key", fresh) if n and (s := vault.find(n)) and host in s.sinks), "")
     prompt = say("API key (empty: keep the one that is there)") if kept else say("API key (empty: none is needed)")
     value = getpass.getpass(f"{prompt}: ") if sys.stdin.isatty() else _asked(prompt, "")
     if value:

@@ -13,6 +13,7 @@ import typer
 
 from agent.cli import DONE, HELD
 from agent.cli.desk import Desk, JsonOption, RunArgument, desk
+from agent.errors import BadTask
 
 if TYPE_CHECKING:
     from agent.store.runs import Run
@@ -80,8 +81,7 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
 
 def files(run: RunArgument, out: OutOption = None, json: JsonOption = False) -> int:
     """The files in a run's folder; --out copies them."""
-    from agent.errors import BadTask  # start-up time
-    from sandbox.workspace import open_beneath
+    from sandbox.workspace import open_beneath  # start-up time
 
     with desk(as_json=json) as at:
         workspace = at.app.workspace(at.runs.find(run).id)
@@ -113,15 +113,14 @@ def stop(run: RunArgument, json: JsonOption = False) -> int:
         at.runs.stop(found.id)
         while (now := at.app.store.runs.get(found.id)).stop_requested and time.monotonic() < until:
             time.sleep(0.05)
-        if json:
-            at.object({"run": now.id, "status": now.status.value, "stop_requested": now.stop_requested})
-        elif now.stop_requested:
-            print(at.say("{run} is asked to stop, but has not yet: {owner} works on it.", run=now.id, owner=now.owner))
-        elif now.status.value == "stopped":
-            print(at.say("{run} is stopped. Go on with: remit runs resume {run}", run=now.id))
-        else:
-            print(at.say("{run} has ended already.", run=now.id))
-        return HELD if now.stop_requested else DONE
+        going, stopped = now.stop_requested, now.status.value == "stopped"
+        at.tell(
+            "{run} is asked to stop, but has not yet: {owner} works on it."
+            if going
+            else ("{run} is stopped. Go on with: remit runs resume {run}" if stopped else "{run} has ended already."),
+            **{"run": now.id, "status": now.status.value, "owner": now.owner},
+        )
+        return HELD if going else DONE
 
 
 def _title(at: Desk, run: Run) -> str:

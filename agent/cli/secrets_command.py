@@ -10,6 +10,7 @@ import typer
 
 from agent.cli import DONE
 from agent.cli.desk import JsonOption, desk
+from agent.errors import BadSettings
 
 NameArgument = Annotated[str, typer.Argument(help="Letters, digits, '.', '_' and '-'.")]
 
@@ -30,7 +31,6 @@ def keep(
     """Keep a value, typed unseen or piped in; never given as an argument, which others could read."""
     from pydantic import TypeAdapter, ValidationError  # start-up time
 
-    from agent.errors import BadSettings
     from policies.action import Name
 
     with desk(as_json=json) as at:
@@ -40,19 +40,14 @@ def keep(
             raise BadSettings(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         value = getpass.getpass(at.say("Value of {name}: ", name=name)) if sys.stdin.isatty() else sys.stdin.read()
         at.app.keep_secret(name, value.rstrip("\r\n"), tuple(hosts))
-        if json:
-            at.object({"secret": name, "for": hosts})
-        else:
-            print(at.say("{name} is kept, for {hosts} only.", name=name, hosts=", ".join(hosts)))
+        at.tell("{name} is kept, for {hosts} only.", name=name, hosts=", ".join(hosts))
     return DONE
 
 
 def listed(json: JsonOption = False) -> int:
     """Names and hosts; never values."""
     with desk(as_json=json) as at:
-        at.rows(
-            ("secret", "for"), ((s.name, list(s.sinks) if json else ", ".join(s.sinks)) for s in at.app.vault.all())
-        )
+        at.rows(("secret", "for"), ((s.name, ", ".join(s.sinks)) for s in at.app.vault.all()))
     return DONE
 
 
@@ -60,8 +55,5 @@ def remove(name: NameArgument, json: JsonOption = False) -> int:
     """Forget a secret."""
     with desk(as_json=json) as at:
         at.app.vault.remove(name)
-        if json:
-            at.object({"removed": name})
-        else:
-            print(at.say("{name} is forgotten.", name=name))
+        at.tell("{name} is forgotten.", name=name)
     return DONE

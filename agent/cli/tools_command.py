@@ -35,9 +35,8 @@ def check(json: JsonOption = False) -> int:
     with desk(as_json=json) as at:
         tools = at.app.own_tools()
         faults, n = asyncio.run(tools.check()), len(tools.declarations)
-        if json:
-            at.object({"tools": n, "faults": faults})
-        else:
-            for line in faults or [at.say("Tools: {n}, all right.", n=n)]:
-                print(line)
+        for fault in () if json else faults:
+            print(fault)
+        if json or not faults:
+            at.tell("Tools: {n}, all right.", n=n, faults=faults)
         return FAILED if faults else DONE

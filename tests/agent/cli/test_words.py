@@ -34,7 +34,7 @@ def _said() -> set[str]:
             if isinstance(call, ast.Call) and call.args:
                 name = getattr(call.func, "attr", getattr(call.func, "id", ""))
                 chosen = call.args[0]
-                if name == "say" and isinstance(chosen, ast.Constant | ast.IfExp):
+                if name in ("say", "tell") and isinstance(chosen, ast.Constant | ast.IfExp):
                     said |= _texts(chosen)
     return said
 
