@@ -119,7 +119,7 @@ CHINESE: dict[str, str] = {
     "none is configured; run: remit init": "尚未配置；请运行：remit init",
     "a person would have to allow the question": "这次询问需要有人批准",
     "{model} answers in {seconds} s": "{model} 在 {seconds} 秒内答复",
-    "CUTS long prompts": "会截断长提示",
+    "not tried without a policy": "没有策略，未尝试",
     "reads long prompts whole": "完整读取长提示",
     "long prompts not tried; see --deep": "未试长提示；见 --deep",
     "Model server": "模型服务器",

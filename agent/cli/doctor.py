@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json as json_text
 import math
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agent.cli import DONE, FAILED
 from agent.cli.desk import JsonOption
+from agent.errors import AgentError
+from policies.errors import PolicyError
 
 if TYPE_CHECKING:
     from agent.language import Language
@@ -24,12 +26,8 @@ QUICK_S = 2.0
 """A model that answers a word within this is also asked about a long prompt; others only with --deep."""
 
 
-class Finding(NamedTuple):
-    """One thing that was looked at; `good` is None where it is not required or could not be told."""
-
-    name: str
-    good: bool | None
-    text: str
+Found = tuple[bool | None, str]
+"""Whether it is good, None where it is not required or could not be told; and a sentence."""
 
 
 def register(app: typer.Typer) -> None:
@@ -44,9 +42,7 @@ def doctor(
     ] = False,
 ) -> int:
     """Look whether everything that a run needs is there and works; the model is asked three small things."""
-    from json import dumps  # start-up time
-
-    from agent.language import Language
+    from agent.language import Language  # start-up time
     from agent.settings import load_settings
 
     settings = load_settings()
@@ -54,101 +50,103 @@ def doctor(
 
     async def whole() -> int:
         code = DONE
-        async for finding in findings(settings, say, deep=deep):
-            code = FAILED if finding.good is False else code
-            mark = {True: "✓", False: "✗", None: "~"}[finding.good]
-            shown = (
-                dumps(finding._asdict(), ensure_ascii=False) if json else f"{mark} {say(finding.name)}: {finding.text}"
-            )
-            print(shown, flush=True)
+        async for name, (good, text) in findings(settings, say, quick_s=math.inf if deep else QUICK_S):
+            code = FAILED if good is False else code
+            found = json_text.dumps({"name": name, "good": good, "text": text}, ensure_ascii=False)
+            print(found if json else f"{ {True: '✓', False: '✗', None: '~'}[good] } {say(name)}: {text}", flush=True)
         return code
 
     return asyncio.run(whole())
 
 
-async def findings(settings: Settings, say: Language, *, deep: bool) -> AsyncIterator[Finding]:
+async def findings(settings: Settings, say: Language, *, quick_s: float) -> AsyncIterator[tuple[str, Found]]:
     """Everything that is looked at, as it is found; nothing is changed but for one small run that asks the model."""
-    from agent.errors import AgentError  # start-up time
-    from agent.wiring import App
-    from policies.errors import PolicyError
-    from sandbox.confinement import Level, probe
-    from sandbox.setup import PARTS
+    from agent.wiring import App  # start-up time
+    from sandbox.errors import SandboxError
+    from tools.errors import ToolsError
 
-    yield Finding("Python", True, f"{sys.version.split()[0]}, {sys.executable}")
+    ours = (AgentError, PolicyError, ToolsError, SandboxError, OSError)
+    yield "Python", (True, f"{sys.version.split()[0]}, {sys.executable}")
     try:
         app = App(settings)
-    except (AgentError, PolicyError, OSError) as error:
-        yield Finding("home", False, str(error))
+    except ours as error:
+        yield "store", (False, str(error))
         return
     try:
-        yield _home(settings.home, say)
-        yield Finding("store", True, settings.store_url.rpartition("@")[2])
-        policy = None
-        try:
-            policy = app.policy()
-            yield Finding("policy", True, say("{name}, {n} rules", name=policy.name, n=len(policy.rules)))
-        except (AgentError, PolicyError) as error:
-            yield Finding("policy", False, str(error).splitlines()[0])
-        reached = probe()
-        least = Level[policy.least_level.upper()] if policy else Level.NAMESPACES
-        yield Finding("walls", reached.level >= least, f"{reached.level.name.lower()}. {' '.join(reached.missing)}")
-        yield _keyring(app, say)
-        fonts = next(part for part in PARTS if part.name == "CJK fonts")
-        yield Finding("CJK fonts", *((True, say("there")) if fonts.there() else (None, fonts.otherwise)))
-        if policy is not None:
-            yield await _browser(app, policy, say)
-            yield await _model(app, policy, say, quick_s=math.inf if deep else QUICK_S)
+        look = _Look(app, say, quick_s)
+        for name, one in look.all.items():
+            try:
+                yield name, await one()
+            except ours as error:
+                yield name, (False, str(error).splitlines()[0])
     finally:
         await app.close()
 
 
-def _home(home: Path, say: Language) -> Finding:
-    if home.stat().st_mode & 0o077:
-        return Finding("home", False, say("others can look into {home}; run: chmod 700 {home}", home=home))
-    return Finding("home", True, str(home))
+class _Look:
+    """One look at a home whose store opens."""
 
+    def __init__(self, app: App, say: Language, quick_s: float) -> None:
+        self.app, self.say, self.quick_s = app, say, quick_s
+        self.rules: Policy | None = None
+        self.all: dict[str, Callable[[], Awaitable[Found]]] = {
+            **{"home": self.home, "store": self.store, "policy": self.policy, "walls": self.walls},
+            **{"keyring": self.keyring, "CJK fonts": self.fonts, "browser": self.browser, "model": self.model},
+        }
 
-def _keyring(app: App, say: Language) -> Finding:
-    from tools.errors import OperatorError  # start-up time
+    async def home(self) -> Found:
+        home = self.app.settings.home
+        if home.stat().st_mode & 0o077:
+            return False, self.say("others can look into {home}; run: chmod 700 {home}", home=home)
+        return True, str(home)
 
-    try:
-        return Finding(
-            "keyring", True, say("{name}; secrets: {n}", name=app.vault.backend_name, n=len(app.vault.names()))
-        )
-    except OperatorError as error:
-        return Finding("keyring", False, str(error))
+    async def store(self) -> Found:
+        return True, self.app.settings.store_url.rpartition("@")[2]  # without the password of a database
 
+    async def policy(self) -> Found:
+        self.rules = self.app.policy()
+        return True, self.say("{name}, {n} rules", name=self.rules.name, n=len(self.rules.rules))
 
-async def _browser(app: App, policy: Policy, say: Language) -> Finding:
-    from tools.errors import OperatorError  # start-up time
+    async def walls(self) -> Found:
+        from sandbox.confinement import Level, probe  # start-up time
 
-    try:
-        browser = app.browser(policy)
+        reached, least = probe(), Level[self.rules.least_level.upper()] if self.rules else Level.NAMESPACES
+        return reached.level >= least, f"{reached.level.name.lower()}. {' '.join(reached.missing)}"
+
+    async def keyring(self) -> Found:
+        vault = self.app.vault
+        return True, self.say("{name}; secrets: {n}", name=vault.backend_name, n=len(vault.names()))
+
+    async def fonts(self) -> Found:
+        from sandbox.setup import PARTS  # start-up time
+
+        fonts = next(part for part in PARTS if part.name == "CJK fonts")
+        return (True, self.say("there")) if fonts.there() else (None, fonts.otherwise)
+
+    async def browser(self) -> Found:
+        if self.rules is None:
+            return None, self.say("not tried without a policy")
+        browser = self.app.browser(self.rules)
         await browser.tab("doctor")
         await browser.close("doctor")
-    except OperatorError as error:
-        return Finding("browser", False, str(error))
-    return Finding("browser", True, say("starts; walls round its pages: {level}", level=browser.level))
+        return True, self.say("starts; walls round its pages: {level}", level=browser.level)
 
+    async def model(self) -> Found:
+        from agent.runs import Runs  # start-up time
+        from policies.outcome import Done
 
-async def _model(app: App, policy: Policy, say: Language, *, quick_s: float) -> Finding:
-    from agent.runs import Runs  # start-up time
-    from policies.outcome import Done
-
-    model = app.settings.model
-    if not model.base_url or not model.model:
-        return Finding("model", False, say("none is configured; run: remit init"))
-    outcome = await Runs(app).probe(policy, quick_s=quick_s)
-    if not isinstance(outcome, Done):
-        return Finding(
-            "model", False, getattr(outcome, "reason", "") or say("a person would have to allow the question")
-        )
-    seen = outcome.observation.data
-    assert isinstance(seen, dict), "the probe gives its fields"
-    cuts: Any = seen["cuts_long_prompts"]
-    good = bool(seen["answers"] and seen["calls_tools"] and cuts is not True)
-    long = {True: "CUTS long prompts", False: "reads long prompts whole", None: "long prompts not tried; see --deep"}[
-        cuts
-    ]
-    facts = say("{model} answers in {seconds} s", model=seen["model"], seconds=f"{seen['latency_s']:.1f}")
-    return Finding("model", good, f"{facts}, {say(long)}. {seen['reason']}" if good else str(seen["reason"]))
+        settings = self.app.settings.model
+        if not settings.base_url or not settings.model:
+            return False, self.say("none is configured; run: remit init")
+        if self.rules is None:
+            return None, self.say("not tried without a policy")
+        outcome = await Runs(self.app).probe(self.rules, quick_s=self.quick_s)
+        if not isinstance(outcome, Done):
+            return False, getattr(outcome, "reason", "") or self.say("a person would have to allow the question")
+        seen: Any = outcome.observation.data
+        cuts = seen["cuts_long_prompts"]
+        if not seen["answers"] or not seen["calls_tools"] or cuts:
+            return False, seen["reason"]
+        whole = self.say("reads long prompts whole" if cuts is False else "long prompts not tried; see --deep")
+        facts = self.say("{model} answers in {seconds} s", model=seen["model"], seconds=f"{seen['latency_s']:.1f}")
+        return True, f"{facts}, {seen['reason'] or whole}"
