@@ -261,6 +261,13 @@ def test_a_host_that_only_a_refusing_or_half_fitting_rule_names_is_not_named():
     assert ask(made, "browser.open http://b.example/other", context=READ_STRANGERS).effect is Effect.DENY
 
 
+def test_a_pattern_of_the_same_rule_that_does_not_match_names_nothing():
+    both = "{id: both, effect: allow, action: browser.open, url: [{host: {subdomain_of: example}}, http://b.example/x]}"
+    made = policy(both, NO_STRANGE_SINK)
+    assert ask(made, "browser.open http://b.example/x", context=READ_STRANGERS).effect is Effect.ALLOW
+    assert ask(made, "browser.open http://b.example/other", context=READ_STRANGERS).effect is Effect.DENY
+
+
 @pytest.mark.parametrize("what", ["file.write a.txt", "file.read a.txt", "shell.run ls", "model.call"])
 def test_what_stays_here_has_no_strange_sink(what):
     made = policy(NO_STRANGE_SINK, ANYTHING, head="practice_only: true\nunplanned: allow")
