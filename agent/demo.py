@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -15,15 +14,14 @@ from openpyxl import load_workbook
 from agent.cli.run_command import follow
 from agent.cli.screen import Screen
 from agent.language import Language
-from agent.practice import APPROVER, everything_kept, make
+from agent.practice import everything_kept, make
 from agent.runs import Runs, Stand
 from agent.settings import Settings, default_home
 from agent.wiring import App
-from sandbox.practice.errors import PracticeError
+from sandbox.practice import approver
 from sandbox.practice.leaks import search
 from sandbox.practice.scripts.demo import TASK
 from sandbox.practice.world import World
-from sandbox.process import run_trusted
 
 OLDEST, UNPAID, TOTAL = 1042, 14, 182_400.00
 """What the practice shop holds: the oldest unpaid order, how many are overdue, and their sum in yuan."""
@@ -104,16 +102,8 @@ def _practice_answer(settings: Settings) -> Callable[[Screen, Stand], bool]:
             if question.about != "plan":
                 screen.question(question)
             planned = all("planned" in dict(row.lines) for row in question.rows) or question.about == "plan"
-            words = ("approve",) if planned else ("reject", "--because", "nobody planned that")
-            code, _, complaint = run_trusted(
-                (program, *words, question.id, "--as", APPROVER),
-                stdin=b"",
-                timeout_s=30,
-                env={**os.environ, "REMIT_HOME": str(settings.home)},
-            )
-            if code:
-                raise PracticeError(f"the practice approver could not answer: {complaint.decode(errors='replace')}")
-            screen.line(f"  {APPROVER}: {screen.say('yes' if planned else 'no')}")
+            approver.answer(settings.home, question.id, because="" if planned else "nobody planned that")
+            screen.line(f"  {approver.NAME}: {screen.say('yes' if planned else 'no')}")
         return True
 
     return answer

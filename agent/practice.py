@@ -14,10 +14,9 @@ from typing import Any
 from agent.settings import Settings, load_settings
 from agent.store.store import Store
 from agent.wiring import App
+from sandbox.practice import approver
 from sandbox.practice.world import World, up
 
-APPROVER = "practice-approver"
-"""Answers questions in practice homes, and nowhere else."""
 MODEL_KEY = "sk-MADEUP-practice-key"
 
 
@@ -32,7 +31,7 @@ def make(home: Path, *, script: str | None = None) -> tuple[World, Settings]:
                 shutil.copyfileobj(shipped, copy)
     (home / "settings.toml").write_text(
         f"""practice = true
-approvers = ["{APPROVER}"]
+approvers = ["{approver.NAME}"]
 
 [model]
 base_url = "{world.model.url}/v1"

@@ -19,7 +19,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,16 +104,14 @@ async def run(
     )
 
 
-def run_trusted(
-    argv: Sequence[str], *, stdin: bytes, timeout_s: float, env: Mapping[str, str] | None = None
-) -> tuple[int, bytes, bytes]:
+def run_trusted(argv: Sequence[str], *, stdin: bytes, timeout_s: float) -> tuple[int, bytes, bytes]:
     """Exit code, output and complaint of a program that Remit itself ships (a parser), without walls.
 
     For programs and options that we wrote down; only `stdin` may come from outside. It blocks: milliseconds.
     SandboxUnavailable if it cannot be started or takes longer.
     """
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout_s, env=env or {}, cwd="/", check=False)
+        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout_s, env={}, cwd="/", check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         name = Path(argv[0]).name
         raise SandboxUnavailable(f"{name!r}, a part of Remit, does not run; install Remit anew.") from error

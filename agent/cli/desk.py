@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent.errors import StoreUnreadable
+
 if TYPE_CHECKING:
     from agent.language import Language
     from agent.runs import Runs
@@ -32,7 +34,10 @@ class Desk:
     def own(self, run: str, requester: str, *, by: str = "") -> Callable[[str], str]:
         """How texts of a run are shown on this screen: personal values for its requester alone, secrets for nobody."""
         for_requester = (by or self.app.settings.principal) == requester and not self.as_json
-        return self.app.redactor(run).shown if for_requester else str
+        try:
+            return self.app.redactor(run).shown if for_requester else str
+        except StoreUnreadable:  # erased: there are no values any more
+            return str
 
     def rows(self, names: Sequence[str], found: Iterable[Sequence[Any]]) -> None:
         """Rows as JSON objects by name, in columns under the names on a terminal, separated by tabs in a pipe."""

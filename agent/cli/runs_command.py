@@ -124,7 +124,8 @@ def stop(run: RunArgument, json: JsonOption = False) -> int:
 
 
 def _title(at: Desk, run: Run) -> str:
-    """What the person asked, which may hold secrets that were typed into it."""
+    """What the person asked, which may hold secrets that were typed into it; nothing once it is erased."""
     from policies.question import visible  # start-up time
 
-    return visible(at.own(run.id, run.principal)(at.app.redactor(run.id).redact_text(run.title)))
+    redacted = at.app.redactor(run.id).redact_text(run.title) if run.title else ""
+    return visible(at.own(run.id, run.principal)(redacted))

@@ -140,6 +140,9 @@ async def test_of_nested_roots_the_deeper_decides(walls: Confinement) -> None:
 
     ended = await run([sh("touch free; touch rules/changed")], walls)
 
+    with pytest.raises(OutsideWorkspace):
+        await run([Stage(argv=("echo",), stdout=rules / "changed")], walls)
+
     assert ended.code == 1
     assert (walls.cwd / "free").exists()
     assert not (rules / "changed").exists()
@@ -301,7 +304,7 @@ async def test_daemons_do_not_outlive_their_program(walls: Confinement, token: s
 
 
 async def test_the_whole_tree_is_killed_when_the_time_is_up(walls: Confinement, token: str) -> None:
-    walls = dataclasses.replace(walls, wall_s=0.3)
+    walls = dataclasses.replace(walls, wall_s=1)
 
     ended = await run([sh(STUBBORN + 'echo begun; sleep "$1"', token), Stage(argv=("cat",))], walls)
 

@@ -1,0 +1,113 @@
+"""Bad input and trouble end in one sentence and the right exit code; nothing is begun because a check failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.agent.cli.conftest import Remit
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = Path(sys.executable).with_name("remit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("",), "the task is empty; say in words what should be done"),
+        (("x" * 20_001,), "the task has 20,001 characters, at most 20,000; give more with --file"),
+        (("a task", "--file", "/nowhere/made-up"), "there is no file '/nowhere/made-up' to hand over; check --file"),
+        (("a task", "--policy", "none.yaml"), "there is no policy 'none.yaml'; make one with: remit init"),
+    ],
+)
+def test_a_task_that_cannot_be_begun_begins_nothing(arguments: tuple[str, ...], sentence: str, remit: Remit) -> None:
+    said = remit("run", *arguments)
+
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"remit: {sentence}")
+    assert said.err.count("\n") == 1
+    assert remit("runs", "list").out == ""
+
+
+def test_without_a_model_the_way_to_one_is_said(remit: Remit, home: Path) -> None:
+    (home / "settings.toml").unlink()
+
+    said = remit("run", "a task", "--json")
+
+    assert said.code == 2
+    assert json.loads(said.err) == {"error": "no model is configured; run: remit init"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("language = 'fr'", "language: input should be 'en' or 'zh'; correct this setting"),
+        ("language = ", "correct the file or move it away"),
+        ("approvers = ['x']", "only a practice home takes further names; remove the setting"),
+        ("[hosts]\n'shop.example' = '10.0.0.1:80'", "names map to loopback only"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    settings: str, sentence: str, remit: Remit, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REMIT_LANGUAGE")
+    (home / "settings.toml").write_text(settings)
+
+    said = remit("runs", "list")
+
+    assert said.code == 2
+    assert str(home / "settings.toml") in said.err
+    assert sentence in said.err
+
+
+@pytest.mark.parametrize("arguments", [("dance",), ("runs", "dance"), ("run",), ("approve",), ("--dance",)])
+def test_a_wrong_command_line_is_told_with_its_usage(arguments: tuple[str, ...], remit: Remit) -> None:
+    said = remit(*arguments)
+
+    assert said.code == 2
+    assert "Usage: " in said.err
+
+
+def test_help_names_the_exit_codes(remit: Remit) -> None:
+    said = remit("--help")
+
+    assert said.code == 0
+    for code in ("0 done", "2 bad input", "6 the ledger does not verify", "130 after Ctrl-C"):
+        assert code in " ".join(said.out.split())
+
+
+def test_a_store_that_cannot_be_opened_is_one_sentence(remit: Remit, home: Path) -> None:
+    (home / "store.sqlite3").write_text("this is no database, whatever its name says")
+
+    said = remit("runs", "list")
+
+    assert said.code == 4
+    assert said.err.count("\n") == 1
+
+
+def test_a_folder_with_packages_of_our_names_changes_nothing(home: Path, tmp_path: Path) -> None:
+    for name in ("agent", "tools", "policies", "sandbox"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported from the current folder')")
+
+    done = subprocess.run((PROGRAM, "runs", "list"), cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_reader_who_leaves_early_is_no_trouble(home: Path, tmp_path: Path) -> None:
+    policies = [str(home / "policy.yaml")] * 20
+    command = f'"$@" | head -n 1; echo "${{PIPESTATUS[0]}}"'
+    remit = ("bash", "-c", command, "-", str(PROGRAM), "policy", "check", *policies)
+
+    done = subprocess.run(
+        remit, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
+
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 2

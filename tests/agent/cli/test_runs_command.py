@@ -1,0 +1,139 @@
+"""Runs are listed, shown, copied from and stopped without ever being advanced."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from agent.cli import runs_command
+from agent.store.runs import RunStatus, this_process
+from tests.agent.cli.conftest import PHONE, SECRET, Remit, ask, opened
+
+
+def test_runs_are_listed_for_people_and_for_programs(remit: Remit, run_id: str) -> None:
+    plain, objects = remit("runs", "list"), remit("runs", "list", "--json").objects
+
+    assert plain.code == 0
+    assert plain.out.split("\t")[0] == run_id
+    assert PHONE in plain.out
+    assert SECRET not in plain.out
+    assert [(o["run"], o["status"]) for o in objects] == [(run_id, "ready")]
+    assert PHONE not in objects[0]["task"] and SECRET not in objects[0]["task"]
+
+
+def test_a_run_is_shown_with_what_happened(remit: Remit, run_id: str) -> None:
+    card = ask(run_id)
+
+    shown, as_json = remit("runs", "show", run_id[:5].lower()), remit("runs", "show", run_id, "--json")
+
+    assert shown.code == 0
+    assert f"{run_id}  ready" in shown.out
+    assert card in shown.out
+    assert SECRET not in shown.out + as_json.out
+    (found,) = as_json.objects
+    assert (found["id"], found["questions"], [q["id"] for q in found["asked"]]) == (run_id, 1, [card])
+
+
+def test_a_report_is_shown_from_the_store(remit: Remit, run_id: str) -> None:
+    row = {"n": 1, "title": "the table", "verdict": "verified", "times": 1, "evidence": "14 rows"}
+    report = {"end": "done", "steps": [row], "refused": 2, "questions": 1, "deliverables": [], "summary": ""}
+    with opened() as app:
+        app.store.documents.put(run_id, "report", report)
+
+    said = remit("runs", "show", run_id)
+
+    assert "✓ 1 the table  verified  (14 rows)" in said.out
+    assert "Done: 1 verified, 0 failed, 2 refused, 1 questions." in said.out
+
+
+@pytest.mark.parametrize("command", [("show",), ("files",), ("resume",), ("stop",)])
+def test_an_unknown_run_is_one_sentence(command: tuple[str, ...], remit: Remit) -> None:
+    said = remit("runs", *command, "ZZ")
+
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "remit: no run begins with 'ZZ'; see: remit runs list\n"
+
+
+def test_files_are_listed_and_copied_and_nothing_is_overwritten(remit: Remit, run_id: str, tmp_path: Path) -> None:
+    with opened() as app:
+        app.workspace(run_id).write("out/unpaid.csv", b"order\n1042\n")
+        app.workspace(run_id).write("note.txt", b"a note")
+    out = tmp_path / "out"
+
+    said = remit("runs", "files", run_id, "--out", str(out))
+
+    assert [line.split("\t")[:2] for line in said.out.splitlines()] == [["note.txt", "6"], ["out/unpaid.csv", "11"]]
+    assert (out / "out" / "unpaid.csv").read_bytes() == b"order\n1042\n"
+    (out / "note.txt").write_text("mine")
+    (out / "out" / "unpaid.csv").unlink()
+    again = remit("runs", "files", run_id, "--out", str(out))
+    assert again.code == 2
+    assert again.err == f"remit: {str(out / 'note.txt')!r} is there already; name another folder with --out\n"
+    assert (out / "note.txt").read_text() == "mine"
+    assert not (out / "out" / "unpaid.csv").exists()
+
+
+def test_a_run_that_nobody_works_on_is_stopped_at_once(remit: Remit, run_id: str) -> None:
+    said = remit("runs", "stop", run_id)
+
+    assert (said.code, said.out) == (0, f"{run_id} is stopped. Go on with: remit runs resume {run_id}\n")
+    assert status(run_id) is RunStatus.STOPPED
+
+
+def test_stop_reaches_the_process_that_works_on_the_run(remit: Remit, run_id: str) -> None:
+    claimed, heard = threading.Event(), threading.Event()
+
+    def works() -> None:
+        with opened() as app:
+            runs = app.store.runs
+            epoch = runs.claim(run_id, this_process(), 60)
+            claimed.set()
+            while not runs.stop_requested(run_id):
+                heard.wait(0.01)
+            runs.set_status(run_id, RunStatus.STOPPED)
+            runs.release(run_id, epoch)
+
+    worker = threading.Thread(target=works)
+    worker.start()
+    assert claimed.wait(10)
+    said = remit("runs", "stop", run_id, "--json")
+    worker.join()
+
+    assert said.code == 0
+    assert said.objects[0]["status"] == "stopped"
+
+
+def test_a_run_that_does_not_stop_in_time_is_said_so(
+    remit: Remit, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs_command, "STOP_S", 0.1)
+    with opened() as app:
+        app.store.runs.claim(run_id, this_process(), 60)
+
+    said = remit("runs", "stop", run_id)
+
+    assert said.code == 4
+    assert said.out == f"{run_id} is asked to stop, but has not yet: {this_process()} works on it.\n"
+
+
+def test_a_run_whose_process_died_is_stopped_at_once(remit: Remit, run_id: str) -> None:
+    host = this_process().split(":")[0]
+    with opened() as app:
+        app.store.runs.claim(run_id, f"{host}:4194304:1", 60)  # above the highest process id
+
+    assert remit("runs", "stop", run_id).out.startswith(f"{run_id} is stopped.")
+
+
+def test_a_run_that_ended_stays_as_it_ended(remit: Remit, run_id: str) -> None:
+    with opened() as app:
+        app.store.runs.set_status(run_id, RunStatus.DONE)
+
+    assert remit("runs", "stop", run_id).out == f"{run_id} has ended already.\n"
+    assert status(run_id) is RunStatus.DONE
+
+
+def status(run: str) -> RunStatus:
+    with opened() as app:
+        return app.store.runs.get(run).status
