@@ -20,7 +20,7 @@ check: setup
 	$(VENV)/bin/lint-imports
 
 bench: setup
-	$(VENV)/bin/python -P -m tests.bench
+	PYTHONPATH=. $(VENV)/bin/python -P -m tests.bench
 
 # pytest says 5 where no test is marked.
 rare: setup

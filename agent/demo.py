@@ -95,7 +95,6 @@ async def _run(settings: Settings, policy: Path, out: Path) -> tuple[str, Stand]
 
 def _practice_answer(settings: Settings) -> Callable[[Screen, Stand], bool]:
     """Answers through `remit approve` in a process of its own: yes to the plan and to what it holds, else no."""
-    program = str(Path(sys.executable).with_name("remit"))
 
     def answer(screen: Screen, stand: Stand) -> bool:
         for question in stand.questions:

@@ -24,8 +24,8 @@ from policies.ports import Clock, Redaction
 from policies.request import Request
 from policies.rules import Policy
 from tools.catalog import Catalog, Parser
-from tools.models.endpoint import ChatCall, EndpointFacts
 from tools.models.cost import cost_micros
+from tools.models.endpoint import ChatCall, EndpointFacts
 from tools.models.reply import Reply, Usage
 
 
@@ -151,6 +151,6 @@ def label_json(label: Label) -> dict[str, JsonValue]:
     """A label as the state keeps it, the same for equal labels."""
     return {
         "integrity": int(label.integrity),
-        "readers": None if label.readers is None else sorted(label.readers),
-        "origins": sorted(label.origins),
+        "readers": None if label.readers is None else [*sorted(label.readers)],
+        "origins": [*sorted(label.origins)],
     }

@@ -7,6 +7,7 @@ Bare: a loop on `chat.completions.create`, and one on the client's `post()`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import tempfile
 import time
@@ -76,10 +77,12 @@ async def _governed(app: App, world: World, steps: int, text: str) -> tuple[floa
         app.workspace(run).write(name, text.encode())
     marks: list[float] = []
     began = time.process_time()
-    stand = await runs.advance(run, lambda event: marks.append(time.process_time()) if event.kind == "outcome" else None)
+    stand = await runs.advance(
+        run, lambda event: marks.append(time.process_time()) if event.kind == "outcome" else None
+    )
     spent = time.process_time() - began
     assert stand.standing == "done", stand
-    return spent, [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    return spent, [after - before for before, after in itertools.pairwise(marks)]
 
 
 async def _bare(app: App, world: World, steps: int, text: str, *, post: bool) -> float:
@@ -99,7 +102,9 @@ async def _bare(app: App, world: World, steps: int, text: str, *, post: bool) ->
             made = await client.chat.completions.create(model="qwen3.8-flash", messages=messages, tools=[tool])
             answer = made.choices[0].message.model_dump(exclude_none=True)
             calls = answer.get("tool_calls") or []
-        messages.append({"role": "assistant", "content": answer.get("content") or "", **({"tool_calls": calls} if calls else {})})
+        messages.append(
+            {"role": "assistant", "content": answer.get("content") or "", **({"tool_calls": calls} if calls else {})}
+        )
         if not calls:
             break
         messages += [{"role": "tool", "tool_call_id": call["id"], "content": text} for call in calls]

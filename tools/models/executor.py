@@ -15,7 +15,7 @@ from policies.permit import Permit
 from policies.ports import Raw
 from tools.errors import EndpointError
 from tools.models.cost import cost_micros
-from tools.models.endpoint import ChatCall, Endpoint, EndpointFacts
+from tools.models.endpoint import ChatCall, Endpoint
 from tools.models.probe import probe
 
 DEADLINE_S = 600.0

@@ -76,8 +76,8 @@ def load_inventory(path: Path) -> Inventory:
         field = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         raise BadInventory(f"{path}: {field}: {what[:1].lower()}{what[1:]}; correct the entry") from None
-    except (OSError, ValueError, YAMLError) as error:  # a ValueError also for a date that is none
-        raise BadInventory(f"{path}: it cannot be read ({type(error).__name__}); correct the file") from None
+    except (OSError, ValueError, YAMLError):  # a ValueError also for a date that is none
+        raise BadInventory(f"{path}: it cannot be read as YAML in UTF-8; correct the file") from None
     placed = {
         name: server.model_copy(update={"key_file": path.parent / server.key_file}) if server.key_file else server
         for name, server in inventory.servers.items()

@@ -13,9 +13,9 @@ from agent.settings import load_settings
 from agent.store.runs import RunStatus
 from agent.wiring import App
 from tests.agent.cli.conftest import SECRET, Remit
-from tests.tools.models.cases import canary, stop, t
+from tests.tools.models.cases import stop, t
 from tests.tools.models.conftest import Wire, wire
-from tests.tools.models.test_endpoint import SEVEN, SHORT
+from tests.tools.models.test_endpoint import SEVEN, SHORT, canary
 
 __all__ = ["wire"]
 READY = {"parts": stop(t("ready"))}

@@ -102,7 +102,7 @@ def test_a_folder_with_packages_of_our_names_changes_nothing(home: Path, tmp_pat
 
 def test_a_reader_who_leaves_early_is_no_trouble(home: Path, tmp_path: Path) -> None:
     policies = [str(home / "policy.yaml")] * 20
-    command = f'"$@" | head -n 1; echo "${{PIPESTATUS[0]}}"'
+    command = '"$@" | head -n 1; echo "${PIPESTATUS[0]}"'
     remit = ("bash", "-c", command, "-", str(PROGRAM), "policy", "check", *policies)
 
     done = subprocess.run(
