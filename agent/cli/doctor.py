@@ -115,7 +115,7 @@ class _Look:
 
     async def keyring(self) -> Found:
         vault = self.app.vault
-        return True, self.say("{name}; secrets: {n}", name=vault.backend_name, n=len(vault.names()))
+        return True, self.say("{name}; secrets: {n}", name=vault.backend_name, n=len(vault.all()))
 
     async def fonts(self) -> Found:
         from sandbox.setup import PARTS  # start-up time

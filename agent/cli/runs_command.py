@@ -74,7 +74,7 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
                 screen.question(question)
         if isinstance(report, dict):
             stand = Stand(run=found.id, standing=report["end"], report=report, trouble=report.get("why", ""))
-            screen.report(stand)
+            screen.report(stand, intact=store.ledger.verify(found.id) is None)
         screen.line(at.say("{tokens} tokens, {n} questions", tokens=f"{found.tokens:,}", n=found.questions))
     return DONE
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,3 +138,22 @@ def restart(unit: str) -> ServerRun:
     return ServerRun.model_validate(
         {"server": "web-1", "pipelines": [[{"argv": ["systemctl", "restart", unit]}]]},
     )
+
+
+def on_a_terminal(*arguments: str, typed: str) -> tuple[int, str]:
+    """`remit` on a terminal of its own: exit code and all that was seen."""
+    ours, theirs = pty.openpty()
+    command = (sys.executable, "-P", "-c", "from agent.cli import main; main()", *arguments)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as child:
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        seen = b""
+        try:
+            while part := os.read(ours, 65536):
+                seen += part
+        except OSError:  # the last holder of the other end has gone
+            pass
+        finally:
+            os.close(ours)
+    return child.returncode, seen.decode()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import pty
 import pwd
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from policies.question import Question
-from tests.agent.cli.conftest import PHONE, Remit, ask, opened
+from tests.agent.cli.conftest import PHONE, Remit, ask, on_a_terminal, opened
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 
@@ -158,22 +155,3 @@ def test_on_a_terminal_the_card_comes_first_and_enter_is_no_yes(run_id: str, hom
 
     code, seen = on_a_terminal("approve", card, typed="y\n")
     assert (code, len(stored(card).rows[0].answers)) == (0, 1)
-
-
-def on_a_terminal(*arguments: str, typed: str) -> tuple[int, str]:
-    """`remit` on a terminal of its own: exit code and all that was seen."""
-    ours, theirs = pty.openpty()
-    command = (sys.executable, "-P", "-c", "from agent.cli import main; main()", *arguments)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as child:
-        os.close(theirs)
-        os.write(ours, typed.encode())
-        seen = b""
-        try:
-            while part := os.read(ours, 65536):
-                seen += part
-        except OSError:  # the last holder of the other end has gone
-            pass
-        finally:
-            os.close(ours)
-    return child.returncode, seen.decode()

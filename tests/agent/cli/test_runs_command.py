@@ -9,7 +9,7 @@ import pytest
 
 from agent.cli import runs_command
 from agent.store.runs import RunStatus, this_process
-from tests.agent.cli.conftest import PHONE, SECRET, Remit, ask, opened
+from tests.agent.cli.conftest import PHONE, SECRET, Remit, ask, on_a_terminal, opened
 
 
 def test_runs_are_listed_for_people_and_for_programs(remit: Remit, run_id: str) -> None:
@@ -45,7 +45,7 @@ def test_a_report_is_shown_from_the_store(remit: Remit, run_id: str) -> None:
     said = remit("runs", "show", run_id)
 
     assert "✓ 1 the table  verified  (14 rows)" in said.out
-    assert "Done: 1 verified, 0 failed, 2 refused, 1 questions." in said.out
+    assert "Done: 1 verified, 0 failed, 2 refused, 1 questions. Ledger intact." in said.out
 
 
 @pytest.mark.parametrize("command", [("show",), ("files",), ("resume",), ("stop",)])
@@ -137,3 +137,16 @@ def test_a_run_that_ended_stays_as_it_ended(remit: Remit, run_id: str) -> None:
 def status(run: str) -> RunStatus:
     with opened() as app:
         return app.store.runs.get(run).status
+
+
+def test_on_a_terminal_runs_stand_in_columns_under_chinese_heads(
+    run_id: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REMIT_LANGUAGE", "zh")
+
+    code, seen = on_a_terminal("runs", "list", typed="")
+
+    head, row = seen.splitlines()
+    assert code == 0
+    # Each Chinese character of the head is two columns wide.
+    assert len(head[: head.index("状态")].encode("gbk")) == row.index("ready")

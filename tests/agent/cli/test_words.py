@@ -7,8 +7,6 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from agent.chinese import CHINESE
 from agent.language import Language
 
@@ -49,9 +47,8 @@ def test_no_chinese_is_left_over() -> None:
     assert sorted(CHINESE.keys() - used) == []
 
 
-@pytest.mark.parametrize("english", sorted(CHINESE))
-def test_a_translation_has_the_same_places(english: str) -> None:
-    assert _places(english) == _places(CHINESE[english])
+def test_a_translation_has_the_same_places() -> None:
+    assert [english for english, chinese in CHINESE.items() if _places(english) != _places(chinese)] == []
 
 
 def test_a_sentence_without_chinese_is_said_in_english() -> None:
