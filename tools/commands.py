@@ -48,12 +48,12 @@ def parse(text: str, *, glob: Glob | None) -> tuple[tuple[Command, ...], ...]:
     Without `glob` there are no patterns. ToolError, for the model, for everything outside the accepted part,
     for a pattern without a match, and for a redirection out of the run's folder.
     """
-    text = unicodedata.normalize("NFC", text).strip(" \n")
+    text = unicodedata.normalize("NFC", text).strip(" \t\n")
     if not text or len(text) > _TEXT_CHARS:
         raise ToolError(f"a command has between 1 and {_TEXT_CHARS:,} characters, this one has {len(text):,}")
     if any(c != "\t" and unicodedata.category(c) in _HIDDEN_CHARACTERS for c in text):
         raise _refusal("the command holds a line break, a control character or an invisible one")
-    if _PLAIN.fullmatch(text) and "=" not in text.split(" ", 1)[0]:
+    if _PLAIN.fullmatch(text):
         return ((_command(text.split(), {}),),)
     pipelines = tuple(tuple(_simple(s, glob) for s in _joined(p, "|")) for p in _joined(_statement(text), "&&"))
     if len(pipelines) > _PIPELINES:

@@ -39,7 +39,8 @@ class ShellExecutor:
         # All handles first: one that may not be restored stops the command before any of it runs.
         todo = [tuple(_opened(permit, command) for command in pipeline) for pipeline in action.pipelines]
         writes = action.effect is not EffectClass.READ
-        before = set(workspace.listing())
+        with sandbox_faults(may_have_acted=False):
+            before = set(workspace.listing())
         deadline = time.monotonic() + self._wall_s
         ended: list[Exit] = []
         for pipeline in todo:

@@ -65,7 +65,7 @@ class OwnTool:
             answer = json.loads(ended.stdout)
         except (ValueError, RecursionError):
             answer = None
-        if ended.truncated or not isinstance(answer, dict):
+        if not isinstance(answer, dict):
             raise self._failed(f"did not print one JSON object of at most {TEXT_BYTES:,} bytes", acts)
         return answer, ended.level
 

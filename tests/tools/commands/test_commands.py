@@ -92,7 +92,7 @@ def test_a_pattern_never_turns_a_file_into_an_option() -> None:
 
 def test_too_many_and_too_long_commands_are_refused() -> None:
     assert len(parse(" && ".join(["true"] * 8), glob=None)) == 8
-    for text in (" && ".join(["true"] * 9), "echo " + "x" * 16_000, "", "  "):
+    for text in (" && ".join(["true"] * 9), "echo " + "x" * 16_000, "", "  ", "\t"):
         with pytest.raises(ToolError):
             parse(text, glob=None)
 

@@ -230,6 +230,11 @@ async def test_a_tool_that_fails_does_so_in_words(folder: Path, workspace: Works
     assert failed.value.may_have_acted is False
 
 
+async def test_a_talkative_tool_is_still_understood(folder: Path, workspace: Workspace) -> None:
+    raw = await call(bring(folder, "sys.stderr.write('x' * 200_000); print('{}')"), workspace)
+    assert raw.data == {}
+
+
 async def test_a_long_complaint_is_cut(folder: Path, workspace: Workspace) -> None:
     with pytest.raises(ActionFailed) as failed:
         await call(bring(folder, "sys.exit('x' * 9_000)"), workspace)

@@ -135,6 +135,13 @@ async def test_a_folder_over_its_limit_is_told(shell: ShellExecutor, workspace: 
     assert raw.text == "[the run's folder is over its size limit; remove files]"
 
 
+async def test_a_folder_nobody_can_walk_through_stops_the_command(shell: ShellExecutor, workspace: Workspace) -> None:
+    workspace.root.joinpath(*["d"] * 65).mkdir(parents=True)
+    with pytest.raises(ActionFailed, match="nested deeper") as failed:
+        await shell.execute(permit(action("touch a", workspace)))
+    assert failed.value.may_have_acted is False
+
+
 async def test_the_time_zone_is_the_one_given(shell: ShellExecutor, workspace: Workspace) -> None:
     assert (await shell.execute(permit(action("date +%Z", workspace)))).text == "CST"
 
