@@ -150,3 +150,14 @@ def test_on_a_terminal_runs_stand_in_columns_under_chinese_heads(
     assert code == 0
     # Each Chinese character of the head is two columns wide.
     assert len(head[: head.index("状态")].encode("gbk")) == row.index("ready")
+
+
+def test_a_run_that_another_process_works_on_is_not_resumed(remit: Remit, run_id: str) -> None:
+    with opened() as app:
+        app.store.runs.claim(run_id, this_process(), 60)
+
+    said = remit("runs", "resume", run_id)
+
+    assert said.code == 4
+    assert said.err.startswith(f"remit: run {run_id!r} is worked on by ")
+    assert said.err.count("\n") == 1
