@@ -146,9 +146,13 @@ class BrowserExecutor:
         raise TypeError(f"{type(action).__name__} is no browser action")
 
     async def _open(self, tab: Tab, action: BrowserOpen) -> Raw:
+        tab.stopped = False
         try:
-            await tab.page.goto(action.url, wait_until="domcontentloaded", timeout=self._load_s * 1000)
+            await tab.page.goto(action.url, wait_until="commit", timeout=self._load_s * 1000)
+            await tab.page.wait_for_load_state("domcontentloaded", timeout=self._load_s * 1000)
         except NoAnswer:
+            if tab.stopped:  # what the page wanted instead was stopped, and its own loading with that
+                return await self._observed(tab)
             await tab.renew()
             raise ActionFailed(f"The page never loaded within {self._load_s:g} s.", may_have_acted=False) from None
         except Error as error:

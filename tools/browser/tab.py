@@ -37,6 +37,8 @@ class Tab:
         self.resolved: dict[str, str] = {}
         """Digest of an action → the ref it was made from."""
         self.dead = False
+        self.stopped = False
+        """A navigation was stopped; the browser then also stops loading the page that wanted it."""
         self._renewing = False
         self._judge = judge
         self._notes: list[str] = []
@@ -70,6 +72,7 @@ class Tab:
                 self._top = sent.top
             return True
         self.note(f"blocked: {sent}")
+        self.stopped = self.stopped or sent.navigates
         return False
 
     @contextlib.contextmanager
@@ -175,6 +178,7 @@ class Tab:
         self.note("a new window opened and is the open page now")
         old, self.page = self.page, page
         self._watch(page)
+        self._land()  # a window is announced when its first document has come
         await _quietly(old.close())
 
     async def _dialog(self, dialog: Dialog) -> None:
@@ -211,8 +215,11 @@ class Tab:
 
     def _navigated(self, frame: Frame) -> None:
         if not self._top or frame.parent_frame is None:
-            self._top = False
-            self._landed.set()
+            self._land()
+
+    def _land(self) -> None:
+        self._top = False
+        self._landed.set()
 
     def _crashed(self, page: Page) -> None:
         self.dead = True

@@ -48,7 +48,7 @@ class Site:
                 handler.send_header(name, value)
             handler.end_headers()
             try:
-                while True:
+                while chunk or handler.connection.recv(1):
                     handler.wfile.write(chunk)
             except OSError:
                 self.gone.set()
