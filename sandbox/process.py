@@ -131,15 +131,13 @@ class _Tree:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Without a wait that could be cancelled a second time: what was killed is gone within milliseconds.
-        for child in self.children:
-            child.kill()
-        try:
+        # Without a wait that could be cancelled a second time: what was killed is gone within milliseconds. The last
+        # stage goes first, or it would take the death of the one before for the end of its input, and act on half.
+        with contextlib.ExitStack() as ends:
+            ends.callback(self.out.close)
+            ends.callback(self.err.close)
             for child in self.children:
-                child.bury()
-        finally:
-            self.out.close()
-            self.err.close()
+                ends.callback(child.end)
 
     def start(self, pipeline: Sequence[Stage], programs: Sequence[Path], stdin: bytes) -> None:
         """Starts every stage, and closes on our side what the children hold: they must see ends of files."""
@@ -233,8 +231,9 @@ class _Child:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
-    def bury(self) -> None:
-        """Returns when every process of the stage is gone. After `kill`."""
+    def end(self) -> None:
+        """Kills what is left, and returns when every process of the stage is gone."""
+        self.kill()
         if not all(_ready(pidfd, _PATIENCE_S) for pidfd in self._pidfds):
             raise SandboxError("A confined program did not die when it was killed; look at the machine's disks.")
         while more := os.read(self._status, _READ_BYTES):
