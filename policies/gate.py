@@ -8,28 +8,39 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Literal, assert_never
 
 from pydantic import JsonValue
 
-from policies.action import EffectClass, ModelCall, Repeat
+from policies.action import EffectClass, ModelCall, Repeat, canonical_json
 from policies.card import action_card
 from policies.decide import decide
 from policies.decision import AskMode, Decision, Effect, Reservation
-from policies.errors import ActionFailed, LimitReached, PolicyError, RedactionError, SubmissionConflict
+from policies.errors import (
+    ActionFailed,
+    AnswerRefused,
+    LimitReached,
+    PolicyError,
+    RedactionError,
+    SubmissionConflict,
+)
 from policies.ledger import Draft, Event
+from policies.mandate import Mandate
 from policies.outcome import Done, Failed, Observation, Outcome, Refused, Unknown, Waiting
 from policies.permit import _MINT, Permit
 from policies.ports import Clock, Executor, Raw, Records, Redaction, Submission
 from policies.question import Question, Row
+from policies.redact.detect import SECRET_TYPES
 from policies.request import Request
 from policies.rules import Policy
 
 About = Literal["plan", "action", "unknown"]
 OBSERVATION_CHARS = 64_000
 """Longest text that reaches the model from one action."""
+_NO_LIMIT = 2**62
 
 
 class Gate:
@@ -53,50 +64,62 @@ class Gate:
         """What came of the request. The same key with the same action gives the recorded outcome.
 
         Raises RecordsUnavailable (nothing happened), StaleEpoch (another process has the run) and
-        SubmissionConflict (the key stands for another action).
+        SubmissionConflict (the key stands for another action). Only a person's answer approves: what
+        `request.approved_by` brings along counts for nothing.
         """
+        request = replace(request, approved_by=())
         known = self._records.submission(request.run, request.seq)
         if known is not None and known.digest != request.action.digest:
             raise SubmissionConflict(
                 f"step {request.seq} of run {request.run} was already submitted as another action; "
                 "the run is parked, look at it with: remit runs show"
             )
+        if request.action.model_copy().digest != request.action.digest:
+            raise SubmissionConflict(f"the action of step {request.seq} was changed after its digest was taken")
         match known.outcome if known is not None else None:
             case Done() | Refused() | Failed() | Unknown() as final:
                 return final
+            case Waiting(question=id) if known is not None:
+                return await self._answered(request, known, self._records.question(id))
             case None if known is not None:
                 return await self._reconcile(request, known)
             case None | Waiting():
-                return await self._judge(request, known)
+                return await self._judge(request)
             case never:
                 assert_never(never)
 
-    async def _judge(self, request: Request, known: Submission | None) -> Outcome:
-        """Decide, with the answer that a person gave to exactly this digest under this policy, if any."""
-        question = None
-        if known is not None and isinstance(known.outcome, Waiting):
-            question = self._records.question(known.outcome.question)
+    async def _answered(self, request: Request, known: Submission, question: Question | None) -> Outcome:
+        """What the answers to exactly this digest, under this policy and in their time, make of it."""
         row = question.row(request.seq) if question else None
-        if question and row and row.digest == request.action.digest:
-            verdict = question.verdict(row, request.now)
-            names = tuple(dict.fromkeys(a.by for a in row.answers))
-            if known and question.about == "unknown":
-                if verdict is None:
-                    return Waiting(question=question.id)
-                return self._told(request, known, verdict, ", ".join(names) or "nobody, in time,")
-            if verdict is False:
-                no = next((a for a in row.answers if not a.yes), None)
-                reason = f"{no.by} said no: {no.because or 'no reason given'}" if no else "nobody answered in time"
-                rules = ("person",) if no else ("deadline",)
-                return self._refuse(request, Decision(effect=Effect.DENY, rules=rules, reason=reason))
-            if verdict and question.policy_digest == self._policy.digest:
-                request = replace(request, approved_by=names)
+        if question is None or row is None or row.digest != request.action.digest:
+            return self._ask_whether_it_happened(request, known)  # as it may have been begun before it was asked
+        verdict = question.verdict(row, request.now)
+        names = tuple(dict.fromkeys(a.by for a in row.answers))
+        no = next((a for a in row.answers if not a.yes), None)
+        if question.about == "unknown":
+            if verdict is None:
+                return Waiting(question=question.id)
+            return self._told(request, known, verdict, names)
+        if verdict is False:
+            because = self._redaction.redact_text(no.because) if no else ""
+            reason = f"{no.by} said no: {because or 'no reason given'}" if no else "nobody answered in time"
+            rules = ("person",) if no else ("deadline",)
+            return self._refuse(request, Decision(effect=Effect.DENY, rules=rules, reason=reason))
+        if question.policy_digest != self._policy.digest:
+            return await self._judge(request)
+        if verdict is None:
+            return await self._judge(request, standing=question)
+        # A yes is worth its time: a run that comes back after it asks anew.
+        return await self._judge(replace(request, approved_by=names) if request.now < question.expires_at else request)
+
+    async def _judge(self, request: Request, standing: Question | None = None) -> Outcome:
+        """Decide and do what was decided; `standing` asks this already, and has not been answered by enough people."""
         decision = self._decide(request)
         match decision.effect:
             case Effect.DENY:
                 return self._refuse(request, decision)
             case Effect.ASK:
-                return self._ask(request, decision, question)
+                return Waiting(question=standing.id) if standing else self._ask(request, decision)
             case Effect.ALLOW:
                 return await self._carry_out(request, decision)
             case never:
@@ -124,9 +147,15 @@ class Gate:
         if isinstance(action, ModelCall) and limits.money is not None and action.worst_micros is None:
             reason = f"the policy limits money, but the price of model {action.model!r} is not in the settings"
             return _denied(decision, reason, rule="limit")
-        for text in (*action.contents(), *request.leaving):
-            if kinds := self._redaction.leaks(text):
-                return _denied(decision, f"it would carry a protected value ({kinds[0]}) in clear", rule="handles")
+        content = action.model_dump(mode="json", include=set(action.content_fields))
+        rest = action.model_dump(mode="json", exclude=set(action.content_fields))
+        leaks = [kind for text in (_text(content), *request.leaving) for kind in self._redaction.leaks(text)]
+        # A page's own url may hold what a person searched for, but a secret is nowhere in its place.
+        leaks += [kind for kind in self._redaction.leaks(_text(rest)) if kind in SECRET_TYPES]
+        if leaks:
+            return _denied(decision, f"it would carry a protected value ({leaks[0]}) in clear", rule="handles")
+        if any(self._redaction.handle_types(_text(rest[name])) for name in action.sink_fields if name in rest):
+            return _denied(decision, "a handle cannot say where something lands", rule="handles")
         for text in action.contents():
             if shut := sorted(self._redaction.handle_types(text) - decision.obligations.restore):
                 instead = f"a rule for {action.kind} with `restore: [{shut[0]}]`"
@@ -135,24 +164,30 @@ class Gate:
 
     def _refuse(self, request: Request, decision: Decision) -> Refused:
         refused = Refused(rules=decision.rules, reason=decision.reason, instead=decision.instead)
-        self._commit(request, refused, _entry("denied", request, decision))
+        self._commit(request, refused, self._entry("denied", request, decision))
         return refused
 
-    def _ask(self, request: Request, decision: Decision, standing: Question | None) -> Waiting:
+    def _ask(self, request: Request, decision: Decision) -> Waiting:
         """Put the action on a card: the turn's open batch card, or one of its own."""
-        title, lines = action_card(request.action, decision)
-        row = Row(seq=request.seq, digest=request.action.digest, title=title, lines=lines)
-        if standing is not None and standing.policy_digest == self._policy.digest:
-            return Waiting(question=standing.id)  # asked before, and not yet answered by enough people
+        row = self._row(request, decision)
         batch = None
         if decision.ask is not AskMode.EACH:
             batch = self._records.open_question(request.run, request.turn)
-        if batch and batch.approvers == decision.approvers and batch.policy_digest == self._policy.digest:
-            question = batch.model_copy(update={"rows": (*batch.rows, row)})
-        else:
-            question = self._question(request, decision, row)
+        if (
+            batch
+            and (batch.approvers, batch.policy_digest) == (decision.approvers, self._policy.digest)
+            and request.now < batch.expires_at
+        ):
+            with suppress(AnswerRefused):  # somebody answered it at this moment
+                return self._asked(request, decision, batch.model_copy(update={"rows": (*batch.rows, row)}))
+        return self._asked(request, decision, self._question(request, decision, row))
+
+    def _asked(
+        self, request: Request, decision: Decision, question: Question, *, planned: int | None = None
+    ) -> Waiting:
         waiting = Waiting(question=question.id)
-        self._commit(request, waiting, _entry("asked", request, decision, question=question.id), question=question)
+        entry = self._entry("asked", request, decision, question=question.id)
+        self._commit(request, waiting, entry, question=question, planned=planned)
         return waiting
 
     async def _carry_out(self, request: Request, decision: Decision) -> Outcome:
@@ -160,25 +195,39 @@ class Gate:
         planned = decision.planned if request.action.effect is not EffectClass.READ else None
         obligations = decision.obligations
         reserved = (*obligations.reservations, *run_reservations(request, self._policy))
-        decision = decision.model_copy(
-            update={"obligations": obligations.model_copy(update={"reservations": reserved})}
-        )
+        entry = self._entry("intent", request, decision, approved_by=list(request.approved_by))
         try:
-            self._commit(
-                request,
-                None,
-                _entry("intent", request, decision, approved_by=list(request.approved_by)),
-                reserve=reserved,
-                spend=planned,
-                planned=planned,
-            )
+            self._commit(request, None, entry, reserve=reserved, spend=planned, planned=planned)
         except LimitReached as error:
             return self._refuse(request, _denied(decision, str(error), rule="limit"))
-        return await self._act(request, decision, planned)
+        return await self._act(request, decision, reserved, planned)
 
-    async def _act(self, request: Request, decision: Decision, planned: int | None, *, probe: bool = False) -> Outcome:
-        executor = self._executors[request.action.kind]
-        permit = Permit(
+    async def _act(
+        self,
+        request: Request,
+        decision: Decision,
+        reserved: tuple[Reservation, ...],
+        planned: int | None,
+        *,
+        again: bool = False,
+    ) -> Outcome:
+        """Execute, and record what came of it. `again`: an interrupted try may have acted already."""
+        executor, permit = self._executors[request.action.kind], self._permit(request, decision)
+        raw: Raw | None = None
+        try:
+            raw = await executor.execute(permit)
+        except (ActionFailed, RedactionError) as error:
+            acted = again or (isinstance(error, ActionFailed) and error.may_have_acted)
+            outcome: Outcome = Failed(reason=self._redaction.redact_text(str(error)), may_have_acted=acted)
+        else:
+            outcome = Done(observation=self._observe(raw))
+        finally:
+            permit.expire()
+        self._settle(request, outcome, planned, reserved, raw)
+        return outcome
+
+    def _permit(self, request: Request, decision: Decision) -> Permit:
+        return Permit(
             mint=_MINT,
             action=request.action,
             run=request.run,
@@ -186,40 +235,34 @@ class Gate:
             obligations=decision.obligations,
             opener=lambda text: self._redaction.restore(text, decision.obligations.restore),
         )
-        raw: Raw | None = None
-        outcome: Outcome
-        try:
-            raw = await (executor.probe(permit) if probe else executor.execute(permit))
-            if raw is None:
-                outcome = Failed(reason="it had not happened before the interruption; it may be proposed again")
-            else:
-                outcome = Done(observation=self._observe(raw))
-        except (ActionFailed, RedactionError) as error:
-            acted = isinstance(error, ActionFailed) and error.may_have_acted
-            outcome = Failed(reason=self._redaction.redact_text(str(error)), may_have_acted=acted)
-        self._settle(request, decision, outcome, planned, raw)
-        return outcome
 
     def _settle(
         self,
         request: Request,
-        decision: Decision,
         outcome: Outcome,
         planned: int | None,
+        reserved: tuple[Reservation, ...] = (),
         raw: Raw | None = None,
+        told_by: tuple[str, ...] = (),
     ) -> None:
         """Record the outcome; give back what was reserved and certainly not used."""
         unused = isinstance(outcome, Failed) and not outcome.may_have_acted
         counted = (":steps", ":calls")  # tries count against the run, used or not
-        back = [r for r in decision.obligations.reservations if unused and not r.key.endswith(counted)]
-        for reservation in decision.obligations.reservations:
-            used = {"tokens": raw.tokens, "micros": raw.micros}.get(reservation.key.rsplit(":", 1)[-1]) if raw else None
-            if reservation.key.startswith("run:") and used is not None:
-                back.append(reservation.model_copy(update={"amount": reservation.amount - used}))
+        back = [r for r in reserved if unused and not r.key.endswith(counted)]
+        beyond = []
+        used = {":tokens": raw.tokens, ":micros": raw.micros} if raw else {}
+        for reservation in reserved:
+            amount = used.get(reservation.key[-7:]) if reservation.key.startswith("run:") else None
+            if amount is not None and amount <= reservation.amount:
+                back.append(reservation.model_copy(update={"amount": reservation.amount - amount}))
+            elif amount is not None:  # the estimate was too low: it is used all the same
+                more = {"amount": amount - reservation.amount, "limit": _NO_LIMIT}
+                beyond.append(reservation.model_copy(update=more))
         self._commit(
             request,
             outcome,
-            _outcome_entry(request, outcome),
+            _outcome_entry(request, outcome, told_by),
+            reserve=tuple(beyond),
             give_back=tuple(back),
             unspend=planned if unused else None,
             planned=planned,
@@ -232,7 +275,7 @@ class Gate:
         return Observation(
             text=text,
             data=self._redaction.redact_json(raw.data) if raw.data is not None else None,
-            files=raw.files,
+            files=tuple(map(self._redaction.redact_text, raw.files)),
             rows=raw.rows,
             exit_code=raw.exit_code,
             label=raw.label,
@@ -240,35 +283,75 @@ class Gate:
         )
 
     async def _reconcile(self, request: Request, known: Submission) -> Outcome:
-        """An intent without an outcome: repeat, probe or ask a person, as the action's `repeat` says."""
-        decision = self._decide(replace(request, approved_by=("the recorded intent",) * 9))
-        repeat = request.action.repeat
-        if repeat is Repeat.NEVER or decision.effect is Effect.DENY:
+        """An intent without an outcome: repeat, probe or ask a person, as the action's `repeat` says.
+
+        Who had to be asked was asked before the intent, so only a deny stops it now. Nothing that rules limit
+        is given back after an interruption: which limits it was taken from is not known any more.
+        """
+        decision, planned = (
+            self._decide(replace(request, mandate=_before(request.mandate, known.planned))),
+            known.planned,
+        )
+        repeat, denied = request.action.repeat, decision.effect is Effect.DENY
+        if repeat is Repeat.NEVER or (denied and repeat is not Repeat.SAFE):
             return self._ask_whether_it_happened(request, known)
-        probe = repeat is Repeat.PROBE
-        note = {"how": "probe" if probe else "repeat", "action": request.action.digest}
-        entry = Draft(event="repeated", seq=request.seq, facts={**note})
-        self._commit(request, None, entry, planned=known.planned)
-        return await self._act(request, decision, known.planned, probe=probe)
+        if denied:
+            return self._not_again(request, planned, decision.reason)
+        how = "probe" if repeat is Repeat.PROBE else "repeat"
+        entry = Draft(event="repeated", seq=request.seq, facts={"how": how, "action": request.action.digest})
+        if repeat is Repeat.PROBE:
+            self._commit(request, None, entry, planned=planned)
+            return await self._probe(request, decision, known)
+        reserved = run_reservations(request, self._policy)  # what the first try used is not known: it stays reserved
+        try:
+            self._commit(request, None, entry, reserve=reserved, planned=planned)
+        except LimitReached as error:
+            return self._not_again(request, planned, str(error))
+        return await self._act(request, decision, reserved, planned, again=True)
+
+    def _not_again(self, request: Request, planned: int | None, reason: str) -> Failed:
+        said = f"it was interrupted, and may not be done again: {reason}"
+        failed = Failed(reason=said, may_have_acted=True)
+        self._settle(request, failed, planned)
+        return failed
+
+    async def _probe(self, request: Request, decision: Decision, known: Submission) -> Outcome:
+        """Ask the executor whether it happened; a person, when it cannot tell."""
+        permit = self._permit(request, decision)
+        try:
+            raw = await self._executors[request.action.kind].probe(permit)
+        except (ActionFailed, RedactionError):
+            return self._ask_whether_it_happened(request, known)
+        finally:
+            permit.expire()
+        outcome: Outcome = Failed(reason="it had not happened before the interruption; it may be proposed again")
+        if raw is not None:
+            outcome = Done(observation=self._observe(raw))
+        self._settle(request, outcome, known.planned)
+        return outcome
 
     def _ask_whether_it_happened(self, request: Request, known: Submission) -> Waiting:
         decision = Decision(effect=Effect.ASK, rules=("interrupted",), reason="begun, but the outcome is not known")
-        title, lines = action_card(request.action, decision)
-        lines = (*lines, ("asked", "it was begun and then interrupted: yes = it happened, no = it did not"))
-        row = Row(seq=request.seq, digest=request.action.digest, title=title, lines=lines)
+        row = self._row(request, decision)
+        said = ("asked", "it was begun and then interrupted: yes = it happened, no = it did not")
+        row = row.model_copy(update={"lines": (*row.lines, said)})
         question = self._question(request, decision, row, about="unknown")
-        entry = _entry("asked", request, decision, question=question.id)
-        waiting = Waiting(question=question.id)
-        self._commit(request, waiting, entry, question=question, planned=known.planned)
-        return waiting
+        return self._asked(request, decision, question, planned=known.planned)
 
-    def _told(self, request: Request, known: Submission, yes: bool, by: str) -> Outcome:
-        """A person's word on an interrupted action."""
+    def _told(self, request: Request, known: Submission, happened: bool, names: tuple[str, ...]) -> Outcome:
+        """A person's word on an interrupted action; silence says nothing, and gives nothing back."""
+        by = ", ".join(names)
         outcome: Outcome = Failed(reason=f"{by} says that it did not happen")
-        if yes:
+        if happened:
             outcome = Done(observation=Observation(text=f"{by} says that it did happen before the interruption"))
-        self._settle(request, Decision(effect=Effect.ALLOW, reason="told"), outcome, known.planned)
+        elif not names:
+            outcome = Unknown(reason="it was begun and interrupted, and nobody said in time whether it happened")
+        self._settle(request, outcome, known.planned, told_by=names)
         return outcome
+
+    def _row(self, request: Request, decision: Decision) -> Row:
+        title, lines = action_card(request.action, decision)
+        return Row(seq=request.seq, digest=request.action.digest, title=title, lines=lines)
 
     def _question(self, request: Request, decision: Decision, row: Row, about: About = "action") -> Question:
         return Question(
@@ -283,6 +366,34 @@ class Gate:
             policy_digest=self._policy.digest,
             asked_at=request.now,
             expires_at=request.now + timedelta(seconds=decision.approvers.within_s),
+        )
+
+    def _entry(self, event: Event, request: Request, decision: Decision, **facts: JsonValue) -> Draft:
+        """A ledger entry about a decision: digests and ids in the chain, the action itself in the body."""
+        action = request.action
+        written = action.model_dump(mode="json")
+        return Draft(
+            event=event,
+            seq=request.seq,
+            facts={
+                "action": action.digest,
+                "kind": action.kind,
+                "effect": action.effect.value,
+                "decision": decision.effect.name.lower(),
+                "rules": list(decision.rules),
+                "policy": self._policy.digest,
+                "mandate": request.mandate.plan.digest if request.mandate else None,
+                "planned": decision.planned,
+                "principal": request.principal,
+                "integrity": request.context.integrity.name.lower(),
+                **facts,
+            },
+            body={
+                # What was refused may hold what nobody may see; anything else is kept to the letter, to be resumed.
+                "action": self._redaction.redact_json(written) if event == "denied" else written,
+                "reason": decision.reason,
+                "note": self._redaction.redact_json(dict(request.note)),
+            },
         )
 
     def _commit(
@@ -331,35 +442,21 @@ def run_reservations(request: Request, policy: Policy) -> tuple[Reservation, ...
     return tuple(taken)
 
 
-def _entry(event: Event, request: Request, decision: Decision, **facts: JsonValue) -> Draft:
-    """A ledger entry about a decision: digests and ids in the chain, the action itself in the body."""
-    action = request.action
-    return Draft(
-        event=event,
-        seq=request.seq,
-        facts={
-            "action": action.digest,
-            "kind": action.kind,
-            "effect": action.effect.value,
-            "decision": decision.effect.name.lower(),
-            "rules": list(decision.rules),
-            "policy": decision.policy_digest,
-            "mandate": request.mandate.plan.digest if request.mandate else None,
-            "planned": decision.planned,
-            "principal": request.principal,
-            "integrity": request.context.integrity.name.lower(),
-            **facts,
-        },
-        body={
-            "action": action.model_dump(mode="json"),
-            "reason": decision.reason,
-            "note": dict(request.note),
-        },
-    )
+def _before(mandate: Mandate | None, planned: int | None) -> Mandate | None:
+    """The mandate as it was before the interrupted action took its own part of it."""
+    if mandate is None or planned is None:
+        return mandate
+    spent = max(0, mandate.spent.get(planned, 0) - 1)
+    return mandate.model_copy(update={"spent": {**mandate.spent, planned: spent}})
 
 
-def _outcome_entry(request: Request, outcome: Outcome) -> Draft:
+def _text(value: JsonValue) -> str:
+    return canonical_json(value).decode()
+
+
+def _outcome_entry(request: Request, outcome: Outcome, told_by: tuple[str, ...]) -> Draft:
     facts: dict[str, JsonValue] = {"action": request.action.digest, "kind": request.action.kind}
+    facts |= {"told_by": list(told_by)} if told_by else {}
     body: JsonValue
     event: Event
     match outcome:

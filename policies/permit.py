@@ -19,7 +19,7 @@ class Permit:
     Not a boundary against hostile Python in our own process; it makes the wrong thing awkward to write.
     """
 
-    __slots__ = ("_action", "_open", "_spent", "key", "obligations", "run")
+    __slots__ = ("_action", "_open", "_over", "_spent", "key", "obligations", "run")
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class Permit:
         if mint is not _MINT:
             raise PolicyError("only the gate mints permits")
         self._action, self.run, self.key, self.obligations = action, run, key, obligations
-        self._open, self._spent = opener, False
+        self._open, self._spent, self._over = opener, False, False
 
     def redeem(self, kind: type[A]) -> A:
-        """The permitted action, once; a second call, or another type, raises PolicyError."""
+        """The permitted action, once; a second call, another type, or a call too late raises PolicyError."""
         if self._spent:
-            raise PolicyError(f"permit {self.key} was already used")
+            raise PolicyError(f"permit {self.key} was already used, or its time is over")
         if not isinstance(self._action, kind):
             raise PolicyError(f"permit {self.key} is for {type(self._action).__name__}, not {kind.__name__}")
         self._spent = True
@@ -47,7 +47,13 @@ class Permit:
 
     def opened(self, text: str) -> str:
         """`text` with the handles this sink may have restored; RedactionError for any other handle."""
+        if self._over:
+            raise PolicyError(f"the time of permit {self.key} is over")
         return self._open(text)
+
+    def expire(self) -> None:
+        """End it, used or not: whoever still holds it can do and open nothing any more."""
+        self._spent = self._over = True
 
     @property
     def action_type(self) -> type[ActionBase]:

@@ -1,9 +1,9 @@
 """Opens secrets for executors, and for nobody else.
 
-A secret is a value with the hosts it may be sent to; it stands in the keyring under its name. Accepted are
-the desktop's own keyrings; elsewhere our own file: AES-256-GCM per entry, the name as associated data, the
-key from `$CREDENTIALS_DIRECTORY`, `$REMIT_KEYRING_KEY` or a 0600 file. Never a plaintext backend, never a
-chain of backends. Values are kept against readers of the disk; whoever may write it can bring back old ones.
+A secret is a value with the hosts it may be sent to. All secrets of a home are one entry of a keyring, so that
+no crash leaves half of a change: a desktop's own keyring; elsewhere our own file, sealed with AES-256-GCM, the key
+from `$CREDENTIALS_DIRECTORY`, `$REMIT_KEYRING_KEY` or a 0600 file. Never a plaintext backend, never a chain of
+backends. This keeps values from readers of the disk; whoever may write to it can put an older file back.
 """
 
 from __future__ import annotations
@@ -23,28 +23,26 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from keyring.backends import SecretService, kwallet, macOS
-from keyring.errors import KeyringError, PasswordDeleteError
-from pydantic import TypeAdapter, ValidationError
+from keyring.errors import KeyringError
 
-from policies.action import Name
 from policies.errors import ActionFailed
 from tools.errors import BadSecret, KeyringUnusable
 
-# Asked for one by one, best first: what keyring itself would choose depends on plug-ins, environment and a
-# configuration file, and may be a chain with a plaintext file in it.
+# Asked for by class: what keyring itself would choose depends on plug-ins, the environment and a configuration
+# file, and may be a plaintext file or a chain with one in it.
 _DESKTOPS = (SecretService.Keyring, kwallet.DBusKeyring, macOS.Keyring)
-_INDEX = "names"
+_ENTRY = "secrets"
 _SHORTEST, _LONGEST = 4, 64_000
 
 
 class Keyring(Protocol):
-    """What keeps values by name; raises KeyringError."""
+    """What keeps entries; raises KeyringError."""
 
-    def get_password(self, service: str, username: str) -> str | None: ...
+    def get_password(self, service: str, username: str) -> str | None:
+        """The entry, None when there is none."""
 
-    def set_password(self, service: str, username: str, password: str) -> None: ...
-
-    def delete_password(self, service: str, username: str) -> None: ...
+    def set_password(self, service: str, username: str, password: str) -> None:
+        """Keep an entry."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,52 +55,33 @@ class Secret:
 
 
 class FileKeyring:
-    """One 0600 file of sealed entries, for machines without a desktop keyring. It belongs to one home."""
+    """One sealed 0600 file for the one entry of a home, for machines without a desktop keyring."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str] = os.environ) -> None:
-        self._path = folder / "keyring.json"
+        self._path = folder / "keyring.sealed"
         self._key, self.key_from = _file_key(folder, environment)
 
     def get_password(self, service: str, username: str) -> str | None:
-        """The entry's value; None when there is none."""
-        sealed = self._entries().get(username)
-        if sealed is None:
-            return None
+        """The entry, None when there is none."""
         try:
-            raw = base64.b64decode(sealed, validate=True)
+            raw = self._path.read_bytes()
             return AESGCM(self._key).decrypt(raw[:12], raw[12:], username.encode()).decode()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KeyringError(f"{self._path} cannot be read ({error.strerror})") from None
         except (InvalidTag, ValueError):
             raise KeyringError(
-                f"{self._path} was changed or written with another key; restore the file or the key ({self.key_from})"
+                f"{self._path} was changed or sealed with another key; restore the file or the key ({self.key_from})"
             ) from None
 
     def set_password(self, service: str, username: str, password: str) -> None:
-        """Seal and keep a value."""
+        """Keep an entry."""
         nonce = secrets.token_bytes(12)
-        sealed = nonce + AESGCM(self._key).encrypt(nonce, password.encode(), username.encode())
-        self._write({**self._entries(), username: base64.b64encode(sealed).decode()})
-
-    def delete_password(self, service: str, username: str) -> None:
-        """Forget a value."""
-        entries = self._entries()
-        if entries.pop(username, None) is None:
-            raise PasswordDeleteError(f"there is no entry {username!r}")
-        self._write(entries)
-
-    def _entries(self) -> dict[str, str]:
         try:
-            found = json.loads(self._path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError):
-            found = None
-        if not isinstance(found, dict):
-            raise KeyringError(f"{self._path} cannot be read; restore it from a copy")
-        return {str(name): str(sealed) for name, sealed in found.items()}
-
-    def _write(self, entries: dict[str, str]) -> None:
-        try:
-            with _whole(self._path, json.dumps(entries)) as new:
+            with _whole(
+                self._path, nonce + AESGCM(self._key).encrypt(nonce, password.encode(), username.encode())
+            ) as new:
                 new.replace(self._path)
         except OSError as error:
             raise KeyringError(f"{self._path} cannot be written ({error.strerror}); mend its folder") from None
@@ -118,10 +97,10 @@ class Vault:
     @classmethod
     def at(cls, home: Path, environment: Mapping[str, str] = os.environ) -> Vault:
         """The vault in force here: our own file where it is in use or a key is given for it, else the desktop's."""
-        own = (home / "keyring.json").exists() or _given(environment) is not None
-        for backend in () if own else _DESKTOPS:
-            if backend.viable:
-                return cls(backend(), home)
+        own = (home / "keyring.sealed").exists() or _given_key(environment) is not None
+        for desktop in () if own else _DESKTOPS:
+            if desktop.viable:
+                return cls(desktop(), home)
         return cls(FileKeyring(home, environment), home)
 
     @property
@@ -138,10 +117,8 @@ class Vault:
         except KeyringUnusable as error:
             raise ActionFailed(f"secret {name!r} cannot be opened: {error}", may_have_acted=False) from None
         if secret is None:
-            raise ActionFailed(
-                f"there is no secret {name!r}; store it with: remit secrets set {name} --for {sink}",
-                may_have_acted=False,
-            )
+            wanted = f"there is no secret {name!r}; store it with: remit secrets set {name} --for {sink}"
+            raise ActionFailed(wanted, may_have_acted=False)
         if sink.lower() not in {listed.lower() for listed in secret.sinks}:
             raise ActionFailed(
                 f"secret {name!r} is for {', '.join(secret.sinks)}, not for {sink}", may_have_acted=False
@@ -150,128 +127,92 @@ class Vault:
 
     def find(self, name: str) -> Secret | None:
         """The secret, if there is one. KeyringUnusable when the keyring does not answer."""
-        with _answering():
-            stored = self._backend.get_password(self._service, f"secret/{name}")
-            if stored is None:
-                return None
-            try:
-                record = json.loads(stored)
-                return Secret(name=name, value=str(record["value"]), sinks=tuple(map(str, record["sinks"])))
-            except (ValueError, KeyError, TypeError):
-                raise KeyringError(f"its entry for {name!r} is not one of ours; remove and set it again") from None
+        return self._kept().get(name)
 
     def set(self, secret: Secret) -> None:
         """Keep a secret. BadSecret for one too short to be recognised when it leaks."""
         if not _SHORTEST <= len(secret.value) <= _LONGEST:
-            raise BadSecret(
-                f"secret {secret.name!r} must have {_SHORTEST} to {_LONGEST} characters, or it cannot be watched for"
-            )
+            size = f"{_SHORTEST} to {_LONGEST:,} characters"
+            raise BadSecret(f"secret {secret.name!r} must have {size}, or it cannot be watched for")
         if not secret.sinks:
             raise BadSecret(f"secret {secret.name!r} needs at least one host it may be sent to")
-        try:
-            TypeAdapter(Name).validate_python(secret.name)
-        except ValidationError:
-            raise BadSecret(f"{secret.name!r} is no name for a secret; use letters, digits, '.', '_' or '-'") from None
-        record = json.dumps({"value": secret.value, "sinks": list(secret.sinks)})
-        # INVARIANT: every kept value has its name in the index, at any moment: by it leaks are watched for.
-        with self._alone():
-            self._list({*self._listed(), secret.name})
-            self._backend.set_password(self._service, f"secret/{secret.name}", record)
+        with self._changed() as kept:
+            kept[secret.name] = secret
 
     def remove(self, name: str) -> None:
         """Forget a secret; BadSecret when there is none of this name."""
-        with self._alone():
-            if name not in self._listed():
+        with self._changed() as kept:
+            if kept.pop(name, None) is None:
                 raise BadSecret(f"there is no secret {name!r}; see: remit secrets list")
-            with contextlib.suppress(PasswordDeleteError):  # named only: a crash came between
-                self._backend.delete_password(self._service, f"secret/{name}")
-            self._list({*self._listed()} - {name})
+
+    def all(self) -> Sequence[Secret]:
+        """Every secret by name, so that a run can watch for their values."""
+        return [secret for _, secret in sorted(self._kept().items())]
 
     def names(self) -> Sequence[str]:
         """The names of all secrets."""
-        return [secret.name for secret in self.all()]
+        return sorted(self._kept())
 
-    def all(self) -> Sequence[Secret]:
-        """Every secret, so that a run can watch for their values."""
-        with _answering():
-            listed = self._listed()
-        return [secret for name in listed if (secret := self.find(name)) is not None]
-
-    def _listed(self) -> list[str]:
+    def _kept(self) -> dict[str, Secret]:
         try:
-            return [str(name) for name in json.loads(self._backend.get_password(self._service, _INDEX) or "[]")]
-        except (ValueError, TypeError):
-            raise KeyringError(f"its entry {_INDEX!r} is not one of ours; set your secrets again") from None
-
-    def _list(self, names: set[str]) -> None:
-        self._backend.set_password(self._service, _INDEX, json.dumps(sorted(names)))
+            stored = json.loads(self._backend.get_password(self._service, _ENTRY) or "{}")
+            return {n: Secret(name=n, value=str(r["value"]), sinks=tuple(r["sinks"])) for n, r in stored.items()}
+        except KeyringError as error:
+            raise KeyringUnusable(f"the keyring cannot be used: {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise KeyringUnusable(f"the keyring's entry {self._service!r} is not one of ours; remove it") from None
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other process changes secrets meanwhile: it would write back what it has read before."""
+    def _changed(self) -> Iterator[dict[str, Secret]]:
+        """The secrets, to be kept as the block leaves them; no other process changes them meanwhile."""
         try:
             with (self._home / "keyring.lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                with _answering():
-                    yield
+                yield (kept := self._kept())
+                stored = {secret.name: {"value": secret.value, "sinks": secret.sinks} for secret in kept.values()}
+                self._backend.set_password(self._service, _ENTRY, json.dumps(stored))
+        except KeyringError as error:
+            raise KeyringUnusable(f"the keyring cannot be used: {error}") from None
         except OSError as error:
             raise KeyringUnusable(f"{self._home} cannot be written ({error.strerror}); mend the folder") from None
 
 
-@contextlib.contextmanager
-def _answering() -> Iterator[None]:
-    try:
-        yield
-    except KeyringError as error:
-        raise KeyringUnusable(f"the keyring cannot be used: {error}") from None
-
-
-def _given(environment: Mapping[str, str]) -> tuple[Path | None, str] | None:
-    """Where the service or the environment gives a key for our own file: a path, or None and the key."""
+def _given_key(environment: Mapping[str, str]) -> tuple[bytes, str] | None:
+    """The key that the service manager or the environment gives for our own file, and where it came from."""
     if directory := environment.get("CREDENTIALS_DIRECTORY"):
         path = Path(directory) / "remit-keyring"
         if path.exists():
-            return path, ""
-    key = environment.get("REMIT_KEYRING_KEY")
-    return (None, key) if key else None
+            return _key_in(path), "the service's credentials"
+    if given := environment.get("REMIT_KEYRING_KEY"):
+        return _key_bytes(given.encode(), "REMIT_KEYRING_KEY"), "REMIT_KEYRING_KEY"
+    return None
 
 
 def _file_key(folder: Path, environment: Mapping[str, str]) -> tuple[bytes, str]:
-    """The key of the file backend, and where it came from."""
-    given = _given(environment)
-    if given is not None and given[0] is None:
-        return _key_bytes(given[1].encode(), "REMIT_KEYRING_KEY"), "REMIT_KEYRING_KEY"
-    path = given[0] if given and given[0] else folder / "keyring.key"
+    """The key of our own file, and where it came from; made when there is neither key nor file."""
+    if given := _given_key(environment):
+        return given
+    path, sealed = folder / "keyring.key", folder / "keyring.sealed"
     try:
-        if given is not None:
-            return _key_bytes(path.read_bytes(), str(path)), "the service's credentials"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            if (folder / "keyring.json").exists():
-                raise KeyringUnusable(f"{path} is missing, without it {folder}/keyring.json is shut; restore it")
-            with _whole(path, base64.b64encode(secrets.token_bytes(32)).decode()) as new:
-                with contextlib.suppress(FileExistsError):  # another process was first: its key counts
-                    path.hardlink_to(new)
+            if sealed.exists():
+                raise KeyringUnusable(f"{path} is missing, and {sealed} opens with no other key; restore it")
+            key = base64.b64encode(secrets.token_bytes(32))
+            with _whole(path, key) as new, contextlib.suppress(FileExistsError):  # who was first is right
+                path.hardlink_to(new)
         if path.stat().st_mode & 0o077:
             raise KeyringUnusable(f"{path} can be read by others; run: chmod 600 {path}")
-        return _key_bytes(path.read_bytes(), str(path)), "a file only you can read"
     except OSError as error:
         raise KeyringUnusable(f"{path} cannot be used ({error.strerror}); check its folder") from None
+    return _key_in(path), "a file only you can read"
 
 
-@contextlib.contextmanager
-def _whole(path: Path, text: str) -> Iterator[Path]:
-    """A new 0600 file beside `path` with this text, on disk; gone afterwards unless it was moved."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".keyring-")
-    new = Path(name)
+def _key_in(path: Path) -> bytes:
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        yield new
-    finally:
-        new.unlink(missing_ok=True)
+        return _key_bytes(path.read_bytes(), str(path))
+    except OSError as error:
+        raise KeyringUnusable(f"{path} cannot be read ({error.strerror})") from None
 
 
 def _key_bytes(text: bytes, source: str) -> bytes:
@@ -282,3 +223,18 @@ def _key_bytes(text: bytes, source: str) -> bytes:
     if len(key) != 32:
         raise KeyringUnusable(f"{source} does not hold 32 bytes in base64; make one with: openssl rand -base64 32")
     return key
+
+
+@contextlib.contextmanager
+def _whole(path: Path, content: bytes) -> Iterator[Path]:
+    """A new 0600 file beside `path` with all of `content` on disk; gone afterwards unless it was moved."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".keyring-")
+    new = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield new
+    finally:
+        new.unlink(missing_ok=True)

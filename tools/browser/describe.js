@@ -10,7 +10,7 @@
   const form = control.localName === "label" ? null : control.form;
   const sends = (node) => ["button", "input"].includes(node.localName) && ["submit", "image"].includes(node.type);
   const owned = form instanceof HTMLFormElement
-    ? [...document.querySelectorAll("button, input, select, textarea")].filter((node) => node.form === form) : [];
+    ? [...control.getRootNode().querySelectorAll("button, input, select, textarea")].filter((node) => node.form === form) : [];
   // Without a submit button, Enter in a field sends the form.
   const implicit = owned.length > 0 && control.localName === "input" && !sends(control) && !owned.some(sends)
     && !["button", "reset", "checkbox", "radio", "file"].includes(control.type);

@@ -25,6 +25,7 @@ from policies.action import (
     canonical_url,
 )
 from tools.browser.guard import Form
+from tools.browser.tab import SECRET
 from tools.errors import ToolError
 
 A = TypeVar("A", bound=ActionBase)
@@ -168,7 +169,10 @@ class Found:
         d = self.described
         target = _target(d.action.partition("?")[0] if d.method == "get" else d.action)
         fields = tuple(FormField(name=n, value=self._field(n, v, target)) for n, v in d.fields)
-        kept = any(f.name in d.passwords and f.value.startswith("secret://") for f in fields)
+        secret = any(f.value.startswith(SECRET) for f in fields)
+        if secret and urlsplit(target).netloc != urlsplit(_target(d.url)).netloc:
+            raise ToolError("this form would send a secret to another host than the one it was filled in for")
+        kept = secret and any(f.name in d.passwords and f.value.startswith(SECRET) for f in fields)
         does = self._weight(fields) or ("read" if d.method == "get" else "login" if kept else "submit")
         return made(
             BrowserSubmit,

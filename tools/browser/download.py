@@ -49,7 +49,8 @@ async def fetch(tab: Tab, action: BrowserDownload, workspace: Workspace, setting
 
     session.on("Page.downloadProgress", progress)
     await session.send("Page.enable")
-    with tab.acting(Guard(form=form)) as guard, tab.wanting() as wanted:
+    wanted: asyncio.Future[Download] = asyncio.get_running_loop().create_future()
+    with tab.acting(Guard(form=form, file=wanted)) as guard:
         await tab.page.evaluate(_FOLLOW, action.target)
         try:
             await tab.landed(timeout_s=settings.load_timeout_s)

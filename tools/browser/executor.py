@@ -128,7 +128,7 @@ class BrowserExecutor:
             case BrowserRead():
                 return await self._observed(tab, next_part=True)
             case BrowserScreenshot(path=path):
-                self._check_frames(tab)
+                await self._check_frames(tab)
                 picture = await tab.page.screenshot(type="png", timeout=self._load_s * 1000)
                 with sandbox_faults(may_have_acted=False):
                     self._workspaces(permit.run).write(path, picture)
@@ -235,16 +235,19 @@ class BrowserExecutor:
                 action = make(await self._found(tab, fresh, line))
         except (Error, TimeoutError):
             raise ToolError(_STALE.format(ref)) from None
+        text = action.canonical.decode()
+        if tab.clean(text) != text:  # a script may have put it into an address or joined it to something
+            raise ToolError("this would send a secret in another place than the field it was filled into")
         tab.resolved[action.digest] = ref
         return action
 
     async def _found(self, tab: Tab, page: Snapshot, line: Line) -> Found:
-        def shown(value: str) -> str:
-            original = tab.original(value)
-            return self._redact(value) if original is None else original
-
         locator = tab.page.locator(f"aria-ref={line.ref}")
-        return await describe(locator, page.control(line), shown, timeout_s=_PRESS_S)
+        return await describe(locator, page.control(line), lambda value: self._shown(tab, value), timeout_s=_PRESS_S)
+
+    def _shown(self, tab: Tab, value: str) -> str:
+        original = tab.original(value)
+        return self._redact(value) if original is None else original
 
     async def _again(self, tab: Tab, action: OnControl, make: Callable[[Found], ActionBase]) -> Found:
         """The control of a permitted action: the one it was judged on, else the only one that is the same."""
@@ -254,7 +257,7 @@ class BrowserExecutor:
         for line in sorted(
             (n for n in page.lines if n.ref and n.role == action.control.role), key=lambda n: n.ref != known
         ):
-            if line.name and self._redact(page.control(line).name) != action.control.name:
+            if line.name and self._shown(tab, page.control(line).name) != action.control.name:
                 continue
             try:
                 found = await self._found(tab, page, line)
@@ -270,11 +273,7 @@ class BrowserExecutor:
         return same[0]
 
     async def _observed(self, tab: Tab, *, acted: bool = False, next_part: bool = False) -> Raw:
-        if host := tab.refused_frame():
-            await tab.renew()
-            raise ActionFailed(
-                f"The page shows {host!r}, which is not allowed; nothing is shown.", may_have_acted=acted
-            )
+        await self._check_frames(tab, acted=acted)
         page = await tab.read(timeout_s=self._load_s)
         parts = page.parts()
         tab.shown, tab.part = page, (tab.part + 1) % len(parts) if next_part and tab.cut else 0
@@ -285,9 +284,12 @@ class BrowserExecutor:
             head.append(f"note: part {tab.part + 1} of {len(parts)}; read the page again for the next part")
         return self._raw(tab, "\n".join((*head, "", parts[tab.part])))
 
-    def _check_frames(self, tab: Tab) -> None:
+    async def _check_frames(self, tab: Tab, *, acted: bool = False) -> None:
         if host := tab.refused_frame():
-            raise ActionFailed(f"The page shows {host!r}, which is not allowed.", may_have_acted=False)
+            await tab.renew()
+            raise ActionFailed(
+                f"The page shows {host!r}, which is not allowed; nothing is shown.", may_have_acted=acted
+            )
 
     def _raw(self, tab: Tab, text: str, *, files: tuple[str, ...] = ()) -> Raw:
         hosts = {urlsplit(frame.url).hostname for frame in tab.page.frames} - {None, ""}

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any
 from urllib.parse import parse_qsl, urldefrag, urlsplit
+
+from playwright.async_api import Download
 
 _LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
 Pairs = tuple[tuple[str, str], ...]
@@ -79,16 +81,12 @@ class Form:
             return False
         address, _, query = sent.url.partition("?")
         if self.method == "get":
-            return address == urldefrag(self.action).url.partition("?")[0] and self._pairs(query) == self._judged
+            return address == urldefrag(self.action).url.partition("?")[0] and self._pairs(query) == _lines(self.fields)
         if sent.url != urldefrag(self.action).url:
             return False
         if self.enctype == "multipart/form-data":
-            return _parts(sent, self.charset) == self._judged
-        return self._pairs(sent.body.decode("ascii", "replace")) == self._judged
-
-    @property
-    def _judged(self) -> Pairs:
-        return _lines((name, value) for name, value in self.fields)
+            return _parts(sent, self.charset) == _lines(self.fields)
+        return self._pairs(sent.body.decode("ascii", "replace")) == _lines(self.fields)
 
     def _pairs(self, text: str) -> Pairs | None:
         try:
@@ -109,6 +107,8 @@ class Guard:
     form: Form | None = None
     free: bool = False
     refused: Sent | None = None
+    file: asyncio.Future[Download] | None = None
+    """The download that is asked for; all others are stopped."""
     decided: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """True once the judged form has left, False once something else was stopped in its place."""
 
@@ -129,7 +129,7 @@ class Guard:
         return False
 
 
-def _lines(pairs: Any) -> Pairs:
+def _lines(pairs: Iterable[tuple[str, str]]) -> Pairs:
     """Line ends as one kind: a form sends CRLF for what the page holds as LF."""
     return tuple((name.replace("\r\n", "\n"), value.replace("\r\n", "\n")) for name, value in pairs)
 

@@ -99,6 +99,7 @@ class Browser:
             await context.close()
             raise
         tab = Tab(run, context, page, self._judge)
+        await context.route_web_socket("**/*", tab.socket)
         self._tabs[run] = self._contexts[target["browserContextId"]] = tab
         return tab
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
-from playwright.async_api import BrowserContext, Dialog, Download, Error, Frame, Page, Request, Response
+from playwright.async_api import BrowserContext, Dialog, Download, Error, Frame, Page, Request, Response, WebSocketRoute
 
 from policies.action import canonical_url
 from tools.browser.guard import Guard, Sent
@@ -19,8 +19,8 @@ from tools.browser.page import Snapshot, snapshot
 Judge = Callable[[str, str, str, str], bool]
 """(run, method, url, resource type) → whether this request may leave the browser."""
 _NOTES = 12
-_QUIET_S = 3.0
-"""How long scripts may go on fetching after a page has loaded before it is read as it is."""
+_QUIET_S = 4.0
+"""How long a page may go on loading, and its scripts fetching, before it is read as it is."""
 _FETCHES = frozenset({"document", "xhr", "fetch", "script"})
 SECRET = "secret://"  # noqa: S105 - a scheme
 
@@ -43,12 +43,12 @@ class Tab:
         self._judge = judge
         self._notes: list[str] = []
         self._typed: dict[str, str] = {}
-        self._wanted: asyncio.Future[Download] | None = None
         self._busy: set[Request] = set()
         self._quiet = asyncio.Event()
         self._landed = asyncio.Event()
         self._top = False
         """A navigation of the whole page is under way, not only of a frame."""
+        context.on("close", lambda _: self._crashed())
         context.on("page", self._opened)
         context.on("dialog", self._dialog)
         context.on("request", self._began)
@@ -75,24 +75,20 @@ class Tab:
         self.stopped = self.stopped or sent.navigates
         return False
 
+    def socket(self, socket: WebSocketRoute) -> None:
+        """WebSockets of pages, which the Fetch domain does not see."""
+        if self._judge(self.run, "GET", socket.url.replace("ws", "http", 1), "websocket"):
+            socket.connect_to_server()
+
     @contextlib.contextmanager
     def acting(self, guard: Guard) -> Iterator[Guard]:
         """While a permitted control is pressed: `guard` says what may leave, and a new window is followed."""
         self.guard = guard
+        self._landed.clear()
         try:
             yield guard
         finally:
             self.guard = None
-
-    @contextlib.contextmanager
-    def wanting(self) -> Iterator[asyncio.Future[Download]]:
-        """The next download is asked for; all others are stopped."""
-        self._landed.clear()
-        self._wanted = asyncio.get_running_loop().create_future()
-        try:
-            yield self._wanted
-        finally:
-            self._wanted = None
 
     def note(self, text: str) -> None:
         """Something for the next observation; the same thing once."""
@@ -125,8 +121,7 @@ class Tab:
         old, self._renewing = self.page, True
         self.page, self.shown = await self.context.new_page(), None
         self._renewing = False
-        self._watch(self.page)
-        await _quietly(old.close())
+        await self._replace(old)
 
     async def read(self, *, timeout_s: float) -> Snapshot:
         """The page as it is now."""
@@ -152,21 +147,22 @@ class Tab:
 
     async def settle(self) -> None:
         """Returns when the page has loaded and its scripts have fetched what they fetch at once."""
-        for _ in range(2):  # what the first round waits for may have brought another document
-            with contextlib.suppress(Error):
-                await self.page.wait_for_load_state("load", timeout=_QUIET_S * 1000)
-                # A turn of the page's own clock, so that what its scripts have set off is under way.
-                await self.page.evaluate("() => new Promise(done => setTimeout(done, 30))")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_QUIET_S):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_QUIET_S):
+                for _ in range(2):  # what the first round waits for may have brought another document
+                    with contextlib.suppress(Error):
+                        await self.page.wait_for_load_state("load")
+                        # A turn of the page's own clock, so that what its scripts have set off is under way.
+                        await self.page.evaluate("() => new Promise(done => setTimeout(done, 30))")
                     while self._busy:
                         self._quiet.clear()
                         await self._quiet.wait()
+        self._busy.clear()  # a page that keeps a request open is not waited for again
 
     def _watch(self, page: Page) -> None:
         page.on("framenavigated", self._navigated)
         page.on("download", self._download)
-        page.on("crash", self._crashed)
+        page.on("crash", lambda _: self._crashed())
 
     async def _opened(self, page: Page) -> None:
         if self._renewing or page is self.page:
@@ -177,7 +173,11 @@ class Tab:
             return
         self.note("a new window opened and is the open page now")
         old, self.page = self.page, page
-        self._watch(page)
+        await self._replace(old)
+
+    async def _replace(self, old: Page) -> None:
+        self._watch(self.page)
+        self._busy.clear()
         self._land()  # a window is announced when its first document has come
         await _quietly(old.close())
 
@@ -189,9 +189,9 @@ class Tab:
         await _quietly(dialog.accept() if accepted else dialog.dismiss())
 
     async def _download(self, download: Download) -> None:
-        self._landed.set()
-        if self._wanted and not self._wanted.done():
-            self._wanted.set_result(download)
+        self._land()
+        if self.guard and self.guard.file and not self.guard.file.done():
+            self.guard.file.set_result(download)
             return
         self.note("the page started a download that was not asked for; it was stopped")
         await _quietly(download.cancel())
@@ -204,14 +204,14 @@ class Tab:
         self._busy.discard(request)
         self._quiet.set()
         if request.failure and request.resource_type == "document":
-            self._landed.set()
+            self._land()
 
     def _answered(self, response: Response) -> None:
         if response.request.resource_type == "document":
             if response.status >= 400:
                 self.note(f"the server answered {response.status}")
             if response.status in (204, 205):  # the page stays
-                self._landed.set()
+                self._land()
 
     def _navigated(self, frame: Frame) -> None:
         if not self._top or frame.parent_frame is None:
@@ -221,9 +221,9 @@ class Tab:
         self._top = False
         self._landed.set()
 
-    def _crashed(self, page: Page) -> None:
+    def _crashed(self) -> None:
         self.dead = True
-        self._landed.set()
+        self._land()
 
 
 async def _quietly(call: Any) -> None:
