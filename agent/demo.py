@@ -53,9 +53,9 @@ def play(script: str) -> int:
         print(f'$ remit run "{TASK}"')
         world.reset()
         world.set_script(f"sandbox.practice.scripts.demo:{script}")
-        run, stand = asyncio.run(_run(settings, home / policy, home / "out"))
+        run, stand = asyncio.run(_run(settings, home / policy, home / "out" / policy))
         runs.append(run)
-        checks += [(text, held) for text, held in _evidence(world, stand, home / "out", guarded)]
+        checks += [(text, held) for text, held in _evidence(world, stand, home / "out" / policy, guarded)]
     app = App(settings)
     try:
         checks.append((say("the ledger verifies"), all(app.store.ledger.verify(run) is None for run in runs)))

@@ -25,6 +25,8 @@ def may_load(policy: Policy, method: str, url: str, resource: str) -> bool:
         target = canonical_url(url)
     except ValueError:
         return False
+    if any(_denies(r, target) for kind in _KINDS for r in policy.rules_for(kind)):
+        return False
     rules = _granting(policy)
     if any(r.url is None for r in rules):
         return True
@@ -34,6 +36,12 @@ def may_load(policy: Policy, method: str, url: str, resource: str) -> bool:
         return any(p.matches(target) for r in rules for p in r.url or ())
     whole_host = {"path": "/**", "query": None, "no_query": False}
     return any(p.model_copy(update=whole_host).matches(target) for r in rules for p in r.url or ())
+
+
+def _denies(rule: Rule, url: str) -> bool:
+    """True for a rule that refuses this url whatever a control does there."""
+    plain = rule.effect == "deny" and rule.when is None and rule.does is None
+    return plain and any(p.touches(url) for p in rule.url or ())
 
 
 def _granting(policy: Policy) -> list[Rule]:

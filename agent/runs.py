@@ -7,8 +7,9 @@ and returns. A question always parks; whoever answers advances again.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import secrets
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from agent.errors import BadTask, NoSuchRun, RunBusy
 from agent.events import Watcher, nobody
 from agent.state import GRAPH_VERSION, fresh
 from agent.store.runs import Run, RunStatus, this_process
-from agent.wiring import App
+from agent.wiring import WORKSPACE_BYTES, App
 from policies.ledger import Draft
 from policies.outcome import Outcome
 from policies.question import Question
@@ -143,7 +144,7 @@ class Runs:
         policy = self.policy(run_id)
         epoch = store.runs.claim(run_id, this_process(), LEASE_S)
         app.saver.fence(run_id, epoch)
-        hands = app.hands(run, policy, watch)
+        hands = await app.hands(run, policy, watch)
         stopped = asyncio.Event()
         beat = asyncio.create_task(self._beat(run_id, epoch, stopped))
         work = asyncio.create_task(self._drive(run_id, epoch, hands, options))
@@ -197,16 +198,14 @@ class Runs:
         return found[0]
 
     def deliver(self, run_id: str, folder: Path) -> tuple[Path, ...]:
-        """Copy the deliverables that exist into `folder`; gives their paths."""
+        """Copy the deliverables that exist into `folder`, never over a file or through a link; gives their paths."""
         report = self._app.store.documents.get(run_id, "report") or {}
         workspace = self._app.workspace(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         made = []
         for name in report.get("deliverables", []):
             if name in workspace.files():
-                target = folder / Path(name).name
-                shutil.copyfile(workspace.resolve(name), target)
-                made.append(target)
+                made.append(_copied(workspace.read(name, limit_bytes=WORKSPACE_BYTES), folder / Path(name).name))
         return tuple(made)
 
     async def _drive(self, run_id: str, epoch: int, hands: Any, options: dict[str, Any]) -> Stand:
@@ -262,6 +261,20 @@ class Runs:
             if self._app.store.runs.stop_requested(run_id):
                 stopped.set()
                 return
+
+
+def _copied(data: bytes, wanted: Path) -> Path:
+    """A new file with these bytes under the wanted name, or the next free one such as `report (2).txt`."""
+    for n in itertools.count(1):
+        target = wanted if n == 1 else wanted.with_name(f"{wanted.stem} ({n}){wanted.suffix}")
+        try:
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except FileExistsError:
+            continue
+        with os.fdopen(descriptor, "wb") as new:
+            new.write(data)
+        return target
+    raise AssertionError("counting does not end")
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:

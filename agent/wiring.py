@@ -52,9 +52,10 @@ class App:
         self.store = Store.open(settings.store_url, self.keys, self.clock)
         self._saver: FencedSaver | None = None
         self._vault: Vault | None = None
-        self._browser: Browser | None = None
+        self._browsers: dict[str, Browser] = {}
         self._hands: dict[str, Hands] = {}
         self._redactors: dict[str, Redactor] = {}
+        self._known: list[KnownSecrets] = []
 
     @property
     def vault(self) -> Vault:
@@ -66,6 +67,8 @@ class App:
     def keep_secret(self, name: str, value: str, hosts: tuple[str, ...]) -> None:
         """Keep a value that may be sent to these hosts; BadSecret says what is wrong with it."""
         self.vault.set(Secret(name=name, value=value, sinks=hosts))
+        for known in self._known:
+            known.add(value)
 
     @property
     def saver(self) -> FencedSaver:
@@ -117,20 +120,23 @@ class App:
         if run not in self._redactors:
             known = KnownSecrets(secret.value for secret in self.vault.all())
             self._redactors[run] = Redactor(self.store.run_key(run), self.store.handles(run), known)
+            self._known.append(known)
         return self._redactors[run]
 
-    def hands(self, run: Run, policy: Policy, watch: Watcher) -> Hands:
-        """Everything a run acts with, kept between advances of this process."""
+    async def hands(self, run: Run, policy: Policy, watch: Watcher) -> Hands:
+        """Everything a run acts with, kept between advances of this process while the policy stays the same."""
+        if run.id in self._hands and self._hands[run.id].policy.digest != policy.digest:
+            await self.let_go(run.id)
         if run.id not in self._hands:
             self._hands[run.id] = Hands(self, run, policy)
         self._hands[run.id].watch = watch
         return self._hands[run.id]
 
     def browser(self, policy: Policy) -> Browser:
-        """The one browser of this process."""
+        """The browser of this process for a policy: what a page may load is fixed with it."""
         from tools.browser.session import Browser, BrowserSettings
 
-        if self._browser is None:
+        if policy.digest not in self._browsers:
             names = named_hosts(policy)
             browser = self.settings.browser
             settings = BrowserSettings(
@@ -139,8 +145,10 @@ class App:
                 open_names=names is None,
                 hosts=self.settings.hosts,
             )
-            self._browser = Browser(settings, lambda run, method, url, kind: may_load(policy, method, url, kind))
-        return self._browser
+            self._browsers[policy.digest] = Browser(
+                settings, lambda run, method, url, kind: may_load(policy, method, url, kind)
+            )
+        return self._browsers[policy.digest]
 
     @asynccontextmanager
     async def probing(self, run: str, policy: Policy, quick_s: float) -> AsyncIterator[tuple[Gate, ModelCall]]:
@@ -181,8 +189,8 @@ class App:
         """End everything this process started."""
         for run in list(self._hands):
             await self.let_go(run)
-        if self._browser is not None:
-            await self._browser.shutdown()
+        for browser in self._browsers.values():
+            await browser.shutdown()
         if self._saver is not None:
             self._saver.close()
         self.store.close()

@@ -18,6 +18,7 @@ from policies.action import Action, EffectClass
 from policies.card import plan_card
 from policies.dryrun import acceptable_by_rule, preflight
 from policies.errors import PolicyError
+from policies.labels import Integrity, Label
 from policies.outcome import Done, Failed, Observation, Refused, Unknown, Waiting
 from tools.errors import ToolError
 from tools.models.messages import assistant, message, result
@@ -80,8 +81,12 @@ async def act(work: Work, state: State) -> Update:
                 note_evidence(work, step, action, seen)
             update = _tell_model(work, state, index, _quoted(seen), seq=after)
             return update | {"label": label_json(label_of(state).join(seen.label))}
-        case Refused() | Failed() | Unknown():
+        case Refused():
             return _tell_model(work, state, index, _said(outcome), seq=after)
+        case Failed() | Unknown():
+            # a reason may quote what a tool or page said
+            update = _tell_model(work, state, index, _said(outcome), seq=after)
+            return update | {"label": label_json(label_of(state).join(Label()))}
         case never:
             assert_never(never)
 
@@ -143,13 +148,22 @@ def _change(work: Work, state: State, index: int) -> Update:
     if call["waits_for"] and call["seq"] is not None:
         question = work.store.questions.get(call["waits_for"])
         row = question.row(call["seq"]) if question else None
-        if question is None or row is None or not question.verdict(row, work.clock.now()) or row.digest != plan.digest:
+        same = question.policy_digest == work.policy.digest if question else False
+        if (
+            question is None
+            or not same
+            or row is None
+            or not question.verdict(row, work.clock.now())
+            or row.digest != plan.digest
+        ):
             why = next((a.because for a in row.answers if not a.yes), "") if row else ""
             return _tell_model(work, state, index, f"The change was not accepted. {why}".strip(), seq=state["seq"])
         by = ", ".join(a.by for a in row.answers)
     else:
         checked = preflight(plan, work.policy, principal=work.principal, now=work.clock.now())
-        if not acceptable_by_rule(checked, work.policy):
+        # After strangers' words only a person widens: a new step's pins would ground its own sink.
+        swayed = label_of(state).integrity is Integrity.UNTRUSTED
+        if swayed or not acceptable_by_rule(checked, work.policy):
             title, lines = plan_card(plan, checked)
             return ask_about_plan(work, state, plan, f"Change of plan: {title}", lines, index)
         by = "rule:accept_plan"
@@ -172,7 +186,10 @@ def _quoted(seen: Observation) -> str:
     """A result as the model reads it: marked as data, with where it came from."""
     origins = ",".join(sorted(seen.label.origins)) or "this run"
     code = "" if seen.exit_code is None else f" exit={seen.exit_code}"
-    return f"<result from={origins}{code}>\n{seen.text}\n</result>"
+    text = seen.text.replace("</result", "<\\/result").replace(
+        "<result", "<\\result"
+    )  # it cannot end its own quotation
+    return f"<result from={origins}{code}>\n{text}\n</result>"
 
 
 def _said(outcome: Refused | Failed | Unknown) -> str:
@@ -181,7 +198,7 @@ def _said(outcome: Refused | Failed | Unknown) -> str:
             also = f" Allowed instead: {instead}." if instead else ""
             return f"REFUSED by {', '.join(rules)}: {reason}.{also} Do not try to reach the same in another way."
         case Failed(reason=reason):
-            return f"FAILED: {reason}"
+            return f"FAILED:\n<result>\n{reason}\n</result>"
         case Unknown(reason=reason):
             return f"UNKNOWN: {reason}"
 

@@ -84,6 +84,8 @@ async def accept(work: Work, state: State) -> Update:
     verdict = question.verdict(row, work.clock.now())
     if verdict is None:
         return {}
+    if verdict and question.policy_digest != work.policy.digest:
+        return {"end": "rejected", "trouble": "the policy changed after the plan was shown; start the task again"}
     if not verdict or row.digest != mandate.plan.digest:
         why = next((a.because for a in row.answers if not a.yes), "") or "nobody accepted it in time"
         return {"end": "rejected", "trouble": f"the plan was not accepted: {why}"}

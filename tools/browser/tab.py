@@ -64,8 +64,8 @@ class Tab:
         judged = self._judge(self.run, sent.method, sent.url, sent.resource_type)
         if self.guard:
             fits = self.guard.admits(sent, judged=judged)
-        else:  # outside a permitted act a page may load and fetch, but not send a form
-            fits = judged and not (sent.changes and sent.navigates)
+        else:  # outside a permitted act a page may load and fetch, but change nothing
+            fits = judged and not sent.changes
         if fits:
             if sent.navigates and not self._top:
                 self._landed.clear()
