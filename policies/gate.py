@@ -250,9 +250,10 @@ class Gate:
         counted = (":steps", ":calls")  # tries count against the run, used or not
         back = [r for r in reserved if unused and not r.key.endswith(counted)]
         beyond = []
-        used = {":tokens": raw.tokens, ":micros": raw.micros} if raw else {}
+        used = {"tokens": raw.tokens, "micros": raw.micros} if raw else {}
         for reservation in reserved:
-            amount = used.get(reservation.key[-7:]) if reservation.key.startswith("run:") else None
+            of_run, _, unit = reservation.key.rpartition(":")
+            amount = used.get(unit) if of_run.startswith("run:") else None
             if amount is not None and amount <= reservation.amount:
                 back.append(reservation.model_copy(update={"amount": reservation.amount - amount}))
             elif amount is not None:  # the estimate was too low: it is used all the same

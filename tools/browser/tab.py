@@ -62,10 +62,8 @@ class Tab:
         if sent.local:
             return True
         judged = self._judge(self.run, sent.method, sent.url, sent.resource_type)
-        if self.guard:
-            fits = self.guard.admits(sent, judged=judged)
-        else:  # outside a permitted act a page may load and fetch, but change nothing
-            fits = judged and not sent.changes
+        # outside a permitted act a page may load and fetch, but change nothing
+        fits = self.guard.admits(sent, judged=judged) if self.guard else judged and not sent.changes
         if fits:
             if sent.navigates and not self._top:
                 self._landed.clear()

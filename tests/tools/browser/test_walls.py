@@ -146,7 +146,7 @@ def group(leader: int) -> set[int]:
 
 async def gone(leader: int) -> bool:
     async with asyncio.timeout(10):
-        while group(leader):  # noqa: ASYNC110 - processes tell nobody when they end
+        while group(leader):
             await asyncio.sleep(0.05)
     return True
 
@@ -219,7 +219,7 @@ async def main():
 asyncio.run(main())
 """
     root = str(Path(__file__).parents[3])
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as child:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as child:  # noqa: ASYNC220
         assert child.stdout is not None
         pid = int(await asyncio.to_thread(child.stdout.readline))
         assert len(group(pid)) > 3
