@@ -83,10 +83,18 @@ class Question(Value):
 
 
 def visible(text: str) -> str:
-    """`text` with control, bidirectional and other invisible characters written as ⟨U+XXXX⟩."""
-    return "".join(
-        c
-        if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp")
-        else f"⟨U+{ord(c):04X}⟩"
-        for c in text
-    )
+    """`text` with control, bidirectional and other invisible characters, and odd blanks, written as ⟨U+XXXX⟩."""
+    return "".join(f"⟨U+{ord(c):04X}⟩" if _unseen(c) else c for c in text)
+
+
+def _unseen(c: str) -> bool:
+    return c not in _BLANKS and (unicodedata.category(c) in _UNSEEN_KINDS or c in _UNSEEN)
+
+
+_BLANKS = "\n \u3000"
+"""What a reader sees as what it is; the last one is the blank of Chinese text."""
+_UNSEEN_KINDS = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp", "Zs"})
+# Letters and marks that draw nothing (Unicode's Default_Ignorable_Code_Point), and the empty Braille cell.
+_RANGES = ((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800), (0x3164, 0x3164))
+_RANGES += ((0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF))
+_UNSEEN = frozenset(chr(c) for first, last in _RANGES for c in range(first, last + 1))

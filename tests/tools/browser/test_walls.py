@@ -219,7 +219,7 @@ async def main():
 asyncio.run(main())
 """
     root = str(Path(__file__).parents[3])
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as child:  # noqa: ASYNC220
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as child:
         assert child.stdout is not None
         pid = int(await asyncio.to_thread(child.stdout.readline))
         assert len(group(pid)) > 3
