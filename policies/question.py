@@ -95,6 +95,11 @@ _BLANKS = "\n \u3000"
 """What a reader sees as what it is; the last one is the blank of Chinese text."""
 _UNSEEN_KINDS = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp", "Zs"})
 # Letters and marks that draw nothing (Unicode's Default_Ignorable_Code_Point), and the empty Braille cell.
-_RANGES = ((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800), (0x3164, 0x3164))
-_RANGES += ((0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF))
-_UNSEEN = frozenset(chr(c) for first, last in _RANGES for c in range(first, last + 1))
+_UNSEEN = frozenset(
+    chr(c)
+    for first, last in (
+        *((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800)),
+        *((0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF)),
+    )
+    for c in range(first, last + 1)
+)

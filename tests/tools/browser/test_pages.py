@@ -26,7 +26,7 @@ async def test_an_opened_page_is_read_with_refs_and_labelled_by_its_hosts(hand: 
     assert 'heading "Orders"' in raw.text and 'button "Inner"' in raw.text
     assert raw.label.integrity is Integrity.UNTRUSTED
     assert raw.label.origins == {"shop.example", "bank.example"}
-    assert raw.label.readers == {"requester"}
+    assert raw.label.readers == frozenset({"requester"})
     assert await hand.do.current("r1") == url and hand.do.has_page("r1")
 
 
