@@ -202,11 +202,11 @@ class Connection:
             channel = self._transport.open_session(timeout=self._answer_s)
         except paramiko.ChannelException:
             raise self._failed("takes no further session; let others end first") from None
-        except _TROUBLE as error:
+        except _TROUBLE:
             if not self.alive:
                 raise Lost(f"server {self._name!r} closed the connection", may_have_acted=False) from None
             self.close()  # silent: the next call shall not wait for it again
-            raise self._failed(f"opens no session ({_why(error)}); check that it still runs") from None
+            raise self._failed(f"opened no session in {self._answer_s:g} s; check that it still runs") from None
         channel.settimeout(self._answer_s)
         stop.watch(channel)
         return channel

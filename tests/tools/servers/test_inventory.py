@@ -9,7 +9,7 @@ import pytest
 from tools.errors import BadInventory
 from tools.servers.inventory import Inventory, load_inventory
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMADEUPMADEUPMADEUPMADEUPMADEUPMADEUPMADEUPMA"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "MADEUP" * 7 + "M"
 GOOD = f"servers:\n  web-1:\n    host: web-1.example\n    user: deploy\n    host_key: {KEY}\n    key: web-1-key\n"
 
 
