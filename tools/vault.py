@@ -166,6 +166,7 @@ class Vault:
     def _changed(self) -> Iterator[dict[str, Secret]]:
         """The secrets, to be kept as the block leaves them; no other process changes them meanwhile."""
         try:
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             with (self._home / "keyring.lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield (kept := self._kept())

@@ -162,7 +162,7 @@ def test_a_key_that_is_none_is_refused_without_showing_it(tmp_path: Path, home: 
     (home / "keyring.key").write_bytes(content)
     (home / "keyring.key").chmod(0o600)
     (tmp_path / "remit-keyring").write_bytes(content)
-    places = ({}, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    places: tuple[dict[str, str], ...] = ({}, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     for environment in places:
         with pytest.raises(KeyringUnusable, match="does not hold 32 bytes in base64; make one with: openssl") as bad:
             Vault.at(home, environment)
@@ -288,12 +288,18 @@ def test_the_desktops_own_keyring_is_used_where_there_is_one(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.mkdir()
-    here = type("Here", (Desktop,), {})
-    monkeypatch.setattr(module, "_DESKTOPS", (type("Away", (Desktop,), {"viable": False}), here))
+
+    class Away(Desktop):
+        viable = False
+
+    class Here(Desktop):
+        pass
+
+    monkeypatch.setattr(module, "_DESKTOPS", (Away, Here))
     vault = Vault.at(home, {})
     vault.set(SHOP)
-    assert vault.backend_name == here.__module__
-    assert [service for service, _ in here.entries] == [f"remit {home}"]
+    assert vault.backend_name == Here.__module__
+    assert [service for service, _ in Here.entries] == [f"remit {home}"]
     assert VALUE.encode() not in everything(home)
     (other := tmp_path / "other").mkdir()
     assert Vault.at(other, {}).all() == []  # one desktop, two homes
@@ -309,9 +315,10 @@ def test_a_desktop_keyring_that_does_not_answer_is_said(home: Path) -> None:
             raise KeyringLocked("the collection is locked")
 
     home.mkdir()
-    for use in (lambda v: v.names(), lambda v: v.set(SHOP)):
+    vault = Vault(Locked(), home)
+    for use in (vault.names, lambda: vault.set(SHOP)):
         with pytest.raises(KeyringUnusable, match="the keyring cannot be used: the collection is locked"):
-            use(Vault(Locked(), home))
+            use()
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from policies.action import ServerRead, ServerWrite
 from policies.errors import ActionFailed
 from policies.ports import Raw
 from tests.tools.permits import permit
-from tests.tools.servers.conftest import Box, Make, NoSecrets, until
-from tests.tools.servers.test_commands_on_servers import LABEL, command
+from tests.tools.servers.box import LABEL, Box, Make, NoSecrets, command, until
 from tools.servers.connection import OUTPUT_BYTES
 from tools.servers.executor import ServerExecutor
 
@@ -103,7 +102,7 @@ async def test_a_new_file_is_for_its_owner_only_and_an_old_one_keeps_mode_and_ow
 async def test_nobody_else_can_read_a_file_while_it_is_written(
     hands: ServerExecutor, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen: list[int] = []
     real = paramiko.SFTPFile.write
 
     def watched(self: paramiko.SFTPFile, data: bytes) -> None:

@@ -23,8 +23,7 @@ from policies.action import ServerRead, ServerRun
 from policies.errors import ActionFailed
 from sandbox.practice import sshd
 from tests.tools.permits import permit
-from tests.tools.servers.conftest import Box, Make, NoSecrets, free_port, new_key, until
-from tests.tools.servers.test_commands_on_servers import _everything_of, command
+from tests.tools.servers.box import Box, Make, NoSecrets, command, everything_of, free_port, new_key, until
 from tools.servers.executor import ServerExecutor
 from tools.servers.inventory import Inventory
 
@@ -155,7 +154,7 @@ async def test_paramiko_does_not_write_to_the_terminal(make: Make, capfd: pytest
 async def test_a_server_that_falls_silent_later_is_given_up_and_connected_anew(make: Make, box: Box) -> None:
     hands = make(answer_s=1)
     await hands.execute(permit(command("true")))
-    stopped = _everything_of(box)
+    stopped = everything_of(box)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     try:
