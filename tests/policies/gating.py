@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -168,6 +169,16 @@ class Bench:
 
     def _start(self) -> None:
         self.epoch = self.store.runs.claim(self.run, this_process(), 0)
+        self._equip()
+
+    def another(self) -> Bench:
+        """The same run and world over a connection of its own, under the same epoch."""
+        made = copy(self)
+        made.store = Store.open(f"sqlite:///{self.folder / 'store.sqlite3'}", Keys.load(self.folder), self.clock)
+        made._equip()
+        return made
+
+    def _equip(self) -> None:
         self.redactor = Redactor(self.store.run_key(self.run), self.store.handles(self.run), Secrets([SECRET]))
         self.under(self.policy)
 

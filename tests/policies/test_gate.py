@@ -7,19 +7,18 @@ from dataclasses import replace
 import pytest
 
 from policies.action import EffectClass, FileRead, Repeat
-from policies.errors import ActionFailed, AnswerRefused, LimitReached, SubmissionConflict
+from policies.decision import Reservation
+from policies.errors import ActionFailed, AnswerRefused, LimitReached, PolicyError, SubmissionConflict
+from policies.labels import Label
 from policies.outcome import Done, Failed, Refused, Waiting
-from policies.ports import Raw
-from tests.policies.gating import AT_MOST, EMAIL, NOW, PHONE, SECRET, Bench, model_call, rules, tool
+from policies.ports import Raw, Submission
+from tests.policies.gating import EMAIL, PHONE, SECRET, Bench, model_call, rules, tool
 
 
-def _left(bench: Bench, unit: str) -> int:
-    """How much of the run's own limit is used, read off what a reservation for all of it is told."""
-    from policies.decision import Reservation
-    from policies.ports import Submission
-
+def _used(bench: Bench, unit: str) -> int:
+    """How much of the run's own limit is used, as a reservation is told that cannot be had."""
     probe = Submission(run=bench.run, seq=999, digest="d", outcome=None)
-    wanted = Reservation(key=f"run:{bench.run}:{unit}", limit=10**9, amount=10**9)
+    wanted = Reservation(key=f"run:{bench.run}:{unit}", limit=10**9, amount=10**9 + 1)
     with pytest.raises(LimitReached) as told:
         bench.store.records.commit(probe, (), epoch=bench.epoch, reserve=(wanted,), now=bench.clock.now())
     return 10**9 - int(str(told.value).split("leaves ")[1].split(" of")[0])
@@ -162,8 +161,6 @@ async def test_a_yes_that_is_not_enough_any_more_asks_anew_and_does_not_wait_for
     granted.accept()
     waiting = await granted.submit(tool("each"))
     granted.answer(waiting)
-    from policies.labels import Label
-
     again = await granted.submit(tool("each"), context=Label())
     assert isinstance(again, Waiting)
     assert again != waiting
@@ -211,13 +208,13 @@ async def test_only_a_failure_without_effect_gives_back_what_was_planned_and_lim
         else:
             assert isinstance(outcome, Refused)
     assert granted.spent("five") == 5 * spent
-    assert _left(granted, "steps") == (5 if acted else 6)  # tries count, used or not
+    assert _used(granted, "steps") == (5 if acted else 6)  # tries count, used or not
 
 
 async def test_a_refusal_spends_nothing(granted):
     for seq, action in enumerate([tool("shut"), tool("nowhere"), tool(text=SECRET)]):
         assert isinstance(await granted.submit(action, seq), Refused)
-    assert (_left(granted, "steps"), granted.spent("shut"), granted.spent("go")) == (0, 0, 0)
+    assert (_used(granted, "steps"), granted.spent("shut"), granted.spent("go")) == (0, 0, 0)
 
 
 async def test_reads_spend_no_planned_step(granted):
@@ -238,11 +235,11 @@ async def test_a_planned_step_is_used_up_and_then_asked(granted):
 
 async def test_tokens_and_money_are_reserved_at_worst_and_settled_by_use(bench):
     seen = []
-    bench.world.hook = lambda step: step == "act" and seen.append((_left(bench, "tokens"), _left(bench, "micros")))
+    bench.world.hook = lambda step: step == "act" and seen.append((_used(bench, "tokens"), _used(bench, "micros")))
     bench.world.raw = _saying(tokens=150, micros=40)
     assert isinstance(await bench.submit(model_call(400)), Done)
     assert seen == [(400, 100)]
-    assert (_left(bench, "tokens"), _left(bench, "micros"), _left(bench, "calls")) == (150, 40, 1)
+    assert (_used(bench, "tokens"), _used(bench, "micros"), _used(bench, "calls")) == (150, 40, 1)
     assert isinstance(await bench.submit(model_call(851), 1), Refused)
     assert isinstance(await bench.submit(model_call(850), 2), Done)
 
@@ -250,7 +247,7 @@ async def test_tokens_and_money_are_reserved_at_worst_and_settled_by_use(bench):
 async def test_what_a_call_used_beyond_its_worst_case_counts_too(bench):
     bench.world.raw = _saying(tokens=1300, micros=100)
     assert isinstance(await bench.submit(model_call(400)), Done)
-    assert _left(bench, "tokens") == 1300
+    assert _used(bench, "tokens") == 1300
     refused = await bench.submit(model_call(1), 1)
     assert isinstance(refused, Refused)
     assert "leaves 0 of 1000" in refused.reason
@@ -258,7 +255,7 @@ async def test_what_a_call_used_beyond_its_worst_case_counts_too(bench):
 
 async def test_a_call_of_unknown_use_keeps_what_was_reserved(bench):
     assert isinstance(await bench.submit(model_call(400)), Done)
-    assert _left(bench, "tokens") == 400
+    assert _used(bench, "tokens") == 400
 
 
 async def test_a_model_without_a_price_is_refused_where_money_is_limited(bench):
@@ -332,8 +329,6 @@ async def test_a_permit_is_over_when_the_gate_has_its_outcome(granted):
         return Raw(text="")
 
     granted.world.raw = keep
-    from policies.errors import PolicyError
-
     await granted.submit(tool())
     for use in (lambda: kept[0].redeem(kept[0].action_type), lambda: kept[0].opened("x")):
         with pytest.raises(PolicyError, match="over"):
@@ -344,4 +339,4 @@ async def test_an_unplanned_effect_is_asked_and_unattended_refused(bench):
     assert isinstance(await bench.submit(tool()), Waiting)
     assert isinstance(await bench.submit(tool(), 1, attended=False), Refused)
     assert isinstance(await bench.submit(FileRead(path="a.txt"), 2, attended=False), Done)
-    assert (bench.world.happened, AT_MOST, bench.clock.now() > NOW) == ([f"{bench.run}:2"], 20, False)
+    assert bench.world.happened == [f"{bench.run}:2"]

@@ -68,11 +68,14 @@ async def test_a_form_in_a_shadow_root_is_a_form(hand: Hand, web: Site) -> None:
     assert "received" in await hand.click('"Go"')
 
 
-async def test_a_window_that_a_page_opens_by_itself_is_closed(hand: Hand, web: Site) -> None:
+async def test_a_window_that_a_page_opens_by_itself_is_closed(hand: Hand, web: Site, browser: Browser) -> None:
     web.show("/popup", "popup")
     text = await hand.open(web.show("/", "first<script>open('/popup')</script>"))
     assert "first" in text and "note: a new window was closed" in text
     assert await hand.do.current("r1") == URL
+    await hand.open("http://shop.example/popup")
+    tab = browser.open_tab("r1")
+    assert tab is not None and len(tab.context.pages) == 1
 
 
 async def test_a_page_opened_again_has_the_form_that_was_approved(hand: Hand, web: Site, browser: Browser) -> None:
@@ -279,6 +282,14 @@ async def test_a_form_that_changed_after_it_was_judged_is_not_pressed(hand: Hand
     with pytest.raises(ActionFailed, match="changed since this was judged") as failed:
         await hand.act(action)
     assert not failed.value.may_have_acted and web.posted() == []
+
+
+async def test_a_form_that_changes_right_before_it_is_pressed_is_not_pressed(hand: Hand, web: Site) -> None:
+    third = "let n=0;f.addEventListener('formdata',e=>{if(++n===3)e.formData.append('z','1')})"
+    await hand.open(web.show("/", f"{POST}<script>{third}</script>"))
+    with pytest.raises(ActionFailed, match="changed since this was judged"):
+        await hand.click('"Go"')
+    assert web.posted() == []
 
 
 async def test_a_form_that_is_not_valid_names_its_fields(hand: Hand, web: Site) -> None:

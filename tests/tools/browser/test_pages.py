@@ -125,6 +125,16 @@ async def test_a_ref_of_an_earlier_page_or_label_is_stale(hand: Hand, web: Site)
             await hand.do.resolve_click("r1", ref)
 
 
+async def test_a_ref_does_not_outlive_its_page(hand: Hand, web: Site) -> None:
+    web.show("/b", "<button>Pay</button>")
+    await hand.open(web.show("/", "<button>Help</button><input aria-label=F oninput=\"location='/b'\">"))
+    ref = hand.ref('"Help"')
+    await hand.fill('"F"', "x")
+    assert await hand.do.current("r1") == "http://shop.example/b"
+    with pytest.raises(ToolError, match="take a new snapshot"):
+        await hand.do.resolve_click("r1", ref)
+
+
 async def test_nothing_is_resolved_or_done_without_a_page(hand: Hand) -> None:
     assert not hand.do.has_page("r1") and await hand.do.current("r1") is None
     with pytest.raises(ToolError, match="no page is open"):
