@@ -70,7 +70,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 def plain(text: str) -> str:
     """Without ids, times and the breaks of lines, which differ from one play to the next."""
-    text = re.sub(r"\b(?=[A-Z]*\d)[A-Z0-9]{8,9}\b", "ID", text)
+    text = re.sub(r"\b[A-Z0-9]{8,9}\b", "ID", text)
     return " ".join(re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "TIME", text).split())
 
 

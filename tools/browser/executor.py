@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -41,6 +42,7 @@ A = TypeVar("A", bound=ActionBase)
 OnControl = BrowserFill | BrowserClick | BrowserSubmit | BrowserDownload
 _PRESS_S = 5.0
 """For a control to become usable, and for its form to leave."""
+_READ_BACK_S = 1.0
 _STALE = "{!r} is not on the page as it is now; take a new snapshot"
 _CHANGED = "The page has changed since this was judged; nothing was sent. Take a new snapshot."
 
@@ -165,6 +167,7 @@ class BrowserExecutor:
     async def _fill(self, tab: Tab, permit: Permit, action: BrowserFill) -> Raw:
         found = await self._again(tab, action, lambda found: found.filled(action.value))
         value = self._value(permit, action)
+        before = tab.page.url.partition("#")[0]
         tab.typed(value, action.value)  # before it is in the page: from now on it must not be seen
         kind, milliseconds = found.described.type, _PRESS_S * 1000
         try:
@@ -174,13 +177,15 @@ class BrowserExecutor:
                 await found.locator.set_checked(value == "true", timeout=milliseconds)
             else:
                 await found.locator.fill(value, timeout=milliseconds)
-                if not found.described.editable:
-                    tab.typed(await found.locator.input_value(timeout=milliseconds), action.value)
+                with contextlib.suppress(Error):  # no such field any more, or none with a value
+                    tab.typed(await found.locator.input_value(timeout=_READ_BACK_S * 1000), action.value)
         except NoAnswer:
             raise
         except Error:
             raise ActionFailed("The field did not take this value.", may_have_acted=False) from None
         await tab.settle()
+        if tab.page.url.partition("#")[0] != before:
+            return await self._observed(tab)
         return self._raw(tab, f"filled {_words(action.control)} with {action.value}")
 
     async def _submit(self, tab: Tab, action: BrowserSubmit) -> Raw:
@@ -224,13 +229,14 @@ class BrowserExecutor:
 
     async def _resolve(self, run: str, ref: str, make: Callable[[Found], A]) -> A:
         tab = self._browser.open_tab(run)
-        if tab is None or tab.shown is None:
+        if tab is None or tab.url() is None:
             raise ToolError("no page is open; open one first")
         try:
             async with asyncio.timeout(self._load_s):
                 fresh = await tab.read(timeout_s=self._load_s)
-                before, line = tab.shown.line(ref), fresh.line(ref)
-                if line is None or before is None or (line.role, line.name) != (before.role, before.name):
+                # A ref stands for one element with one role and name in one document; others get other refs.
+                line = next((line for line in fresh.lines if line.ref == ref), None)
+                if line is None:
                     raise ToolError(_STALE.format(ref))
                 action = make(await self._found(tab, fresh, line))
         except (Error, TimeoutError):
@@ -276,7 +282,7 @@ class BrowserExecutor:
         await self._check_frames(tab, acted=acted)
         page = await tab.read(timeout_s=self._load_s)
         parts = page.parts()
-        tab.shown, tab.part = page, (tab.part + 1) % len(parts) if next_part and tab.cut else 0
+        tab.part = (tab.part + 1) % len(parts) if next_part and tab.cut else 0
         tab.cut = len(parts) > 1
         head = [f"page: {' '.join((await tab.page.title()).split())[:200]}", f"url: {tab.page.url[:2000]}"]
         head += [f"note: {note}" for note in tab.notes()]

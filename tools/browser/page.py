@@ -45,10 +45,6 @@ class Snapshot:
         """All nodes, in order. Text that merely looks like a node or a ref is part of a name or value."""
         return tuple(line for line in map(_line, self.text.splitlines()) if line)
 
-    def line(self, ref: str) -> Line | None:
-        """The node with this ref."""
-        return next((line for line in self.lines if line.ref == ref), None)
-
     def control(self, line: Line) -> Control:
         """Role and name; where other nodes have the same, with the words of its row or list entry."""
         at = self.lines.index(line)

@@ -31,8 +31,6 @@ class Tab:
     def __init__(self, run: str, context: BrowserContext, page: Page, judge: Judge) -> None:
         self.run, self.context, self.page = run, context, page
         self.guard: Guard | None = None
-        self.shown: Snapshot | None = None
-        """What the model last saw."""
         self.part, self.cut = 0, False
         self.resolved: dict[str, str] = {}
         """Digest of an action → the ref it was made from."""
@@ -117,7 +115,7 @@ class Tab:
     async def renew(self) -> None:
         """An empty page in place of one that must not be shown or does not answer; the login stays."""
         old, self._renewing = self.page, True
-        self.page, self.shown = await self.context.new_page(), None
+        self.page = await self.context.new_page()
         self._renewing = False
         await self._replace(old)
 
