@@ -1,17 +1,77 @@
-"""What a person reads, in English or Chinese. English stands in the code; Chinese in one table."""
+"""What a person reads, in English or Chinese. English stands in the code; Chinese in `chinese.json` beside this file.
+
+The table goes from English templates to Chinese ones with the same `{places}`. It is read when Chinese is
+first said, so English costs nothing. What the model, the ledger and `--json` get stays English.
+"""
 
 from __future__ import annotations
 
-from agent.chinese import CHINESE
+import json
+import os
+import re
+import string
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+DEEPEST = 4
+"""How many sentences may stand in one another: a reason in a refusal in a report."""
+_PLACED = string.Formatter()
 
 
 class Language:
-    """Says a sentence in the person's language; `{name}` places are filled from keywords."""
+    """Says things in the person's language."""
 
     def __init__(self, code: str) -> None:
         self.code = code
 
     def __call__(self, english: str, **values: object) -> str:
-        """The sentence, translated when there is a translation, with its places filled."""
-        text = CHINESE.get(english, english) if self.code == "zh" else english
+        """A sentence of our code, translated when there is a translation, with its `{name}` places filled."""
+        text = table().get(english, english) if self.code == "zh" else english
         return text.format(**values) if values else text
+
+    def told(self, english: str) -> str:
+        """A finished text whose template is not known here, such as an error's; each line that fits none stays."""
+        return "\n".join(map(_translated, english.split("\n"))) if self.code == "zh" else english
+
+
+@cache
+def table() -> dict[str, str]:
+    """Chinese templates by their English ones."""
+    found: dict[str, str] = json.loads(Path(__file__).with_name("chinese.json").read_text("utf-8"))
+    return found
+
+
+def places(template: str) -> Iterator[tuple[str, str | None]]:
+    """The parts of a template in order: literal text, and the name of the place after it, None at the end."""
+    return ((literal, name) for literal, name, _, _ in _PLACED.parse(template))
+
+
+def spoken(home: Path, environment: Mapping[str, str] = os.environ) -> Language:
+    """The language before any settings are checked, as for help and for what is wrong with the settings."""
+    code = environment.get("REMIT_LANGUAGE")
+    if not code:
+        try:
+            code = tomllib.loads((home / "settings.toml").read_text("utf-8")).get("language")
+        except (OSError, ValueError):
+            code = None
+    return Language(code if code in ("en", "zh") else of_the_system(environment))
+
+
+def of_the_system(environment: Mapping[str, str]) -> str:
+    """The language that the system's variables name."""
+    named = environment.get("LC_ALL") or environment.get("LC_MESSAGES") or environment.get("LANG") or ""
+    return "zh" if named.lower().startswith("zh") else "en"
+
+
+def _translated(english: str, depth: int = 0) -> str:
+    """The line in Chinese by the template that says most of it; what fills the places may be sentences too."""
+    if (whole := table().get(english)) is not None and (depth == 0 or " " in english):
+        return whole
+    for template, literals in _templates():
+        # Words alone are never looked up in places: a file may be called `file`.
+        if depth < DEEPEST and all(map(english.__contains__, literals)) and (found := _pattern(template)[0](english)):
+            inner = {name: _translated(text, depth + 1) for name, text in found.groupdict().items()}
+            return table()[template].format(**inner)
+    return english

@@ -66,15 +66,17 @@ class Box:
         return Server(**fields | {"key_file": self.client_key} | changes)
 
     def sessions(self) -> list[int]:
-        """The processes of the connections that stand now."""
+        """The processes of the connections that stand now: sshd's own, two each for an ordinary user."""
         listener = running(self.folder, "web1")
         assert listener is not None
-        return [pid for pid in pids() if parent(pid) == listener.pid]
+        first = [pid for pid in pids() if parent(pid) == listener.pid]
+        return [*first, *(pid for pid in pids() if parent(pid) in first and program(pid) == program(listener.pid))]
 
     def cut(self) -> None:
         """Every connection ends at once; the server goes on."""
         for pid in (sessions := self.sessions()):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         until(lambda: not set(sessions) & set(self.sessions()))
 
     def connections(self) -> int:
@@ -102,6 +104,12 @@ def parent(pid: int) -> int:
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
     return 0
+
+
+def program(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text()
+    return ""
 
 
 def living(argument: str) -> list[int]:
