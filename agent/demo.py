@@ -13,10 +13,11 @@ from openpyxl import load_workbook
 
 from agent.cli.run_command import follow
 from agent.cli.screen import Screen
+from agent.home import default_home
 from agent.language import Language
 from agent.practice import everything_kept, make
 from agent.runs import Runs, Stand
-from agent.settings import Settings, default_home
+from agent.settings import Settings
 from agent.wiring import App
 from sandbox.practice import approver
 from sandbox.practice.leaks import search

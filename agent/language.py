@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from agent.home import default_home
+
 DEEPEST = 4
 """How many sentences may stand in one another: a reason in a refusal in a report."""
 _PLACED = string.Formatter()
@@ -48,12 +50,12 @@ def places(template: str) -> Iterator[tuple[str, str | None]]:
     return ((literal, name) for literal, name, _, _ in _PLACED.parse(template))
 
 
-def spoken(home: Path, environment: Mapping[str, str] = os.environ) -> Language:
-    """The language before any settings are checked, as for help and for what is wrong with the settings."""
+def spoken(environment: Mapping[str, str] = os.environ) -> Language:
+    """The language before any settings are checked: for help, and for what is wrong with the settings."""
     code = environment.get("REMIT_LANGUAGE")
     if not code:
         try:
-            code = tomllib.loads((home / "settings.toml").read_text("utf-8")).get("language")
+            code = tomllib.loads((default_home(environment) / "settings.toml").read_text("utf-8")).get("language")
         except (OSError, ValueError):
             code = None
     return Language(code if code in ("en", "zh") else of_the_system(environment))
@@ -66,12 +68,32 @@ def of_the_system(environment: Mapping[str, str]) -> str:
 
 
 def _translated(english: str, depth: int = 0) -> str:
-    """The line in Chinese by the template that says most of it; what fills the places may be sentences too."""
-    if (whole := table().get(english)) is not None and (depth == 0 or " " in english):
-        return whole
-    for template, literals in _templates():
-        # Words alone are never looked up in places: a file may be called `file`.
-        if depth < DEEPEST and all(map(english.__contains__, literals)) and (found := _pattern(template)[0](english)):
+    """The line in Chinese by the template that says most of it; what fills its places may be sentences too."""
+    words = table()
+    if (whole := words.get(english)) is not None and (depth == 0 or " " in english):
+        return whole  # a single word in a place stays as it is: a file may be called `file`
+    for template, literals in _templates() if depth < DEEPEST else ():
+        # Most templates are ruled out by this, and never compiled.
+        if all(map(english.__contains__, literals)) and (found := _pattern(template).fullmatch(english)):
             inner = {name: _translated(text, depth + 1) for name, text in found.groupdict().items()}
-            return table()[template].format(**inner)
+            return words[template].format(**inner)
     return english
+
+
+@cache
+def _templates() -> list[tuple[str, tuple[str, ...]]]:
+    """Templates that have places, the most literal first, each with its literal parts."""
+    parts = {template: [*places(template)] for template in table()}
+    placed = ((t, tuple(text for text, _ in part if text)) for t, part in parts.items() if any(n for _, n in part))
+    return sorted(placed, key=lambda one: -sum(map(len, one[1])))
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    pattern, known = "", set[str]()
+    for literal, name in places(template):
+        pattern += re.escape(literal)
+        if name is not None:
+            pattern += f"(?P={name})" if name in known else f"(?P<{name}>.*?)"
+            known.add(name)
+    return re.compile(pattern)

@@ -17,6 +17,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.errors import BadSettings
+from agent.home import default_home
+from agent.language import of_the_system
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,14 +78,6 @@ class Settings(BaseModel):
         return self.policy or self.home / "policy.yaml"
 
 
-def default_home(environment: Mapping[str, str] = os.environ) -> Path:
-    """`REMIT_HOME`, else `remit` in the XDG data directory."""
-    if home := environment.get("REMIT_HOME"):
-        return Path(home).absolute()
-    base = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "remit"
-
-
 def load_settings(*, policy: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings in force; BadSettings names the file and the field that is wrong."""
     home = default_home(environment)
@@ -96,7 +90,7 @@ def load_settings(*, policy: Path | None = None, environment: Mapping[str, str] 
     for field in ("base_url", "model", "key"):
         if value := environment.get(f"REMIT_MODEL_{field.upper()}" if field != "model" else "REMIT_MODEL"):
             model[field] = value
-    language = environment.get("REMIT_LANGUAGE") or stored.pop("language", None) or _language_of(environment)
+    language = environment.get("REMIT_LANGUAGE") or stored.pop("language", None) or of_the_system(environment)
     given = {"policy": policy or environment.get("REMIT_POLICY"), "store": environment.get("REMIT_STORE")}
     stored.update({k: v for k, v in given.items() if v})
     try:
@@ -115,8 +109,3 @@ def _check_hosts(settings: Settings, path: Path) -> None:
             raise BadSettings(f"{path}: hosts.{name}: {address!r} is not 127.0.0.1:port; names map to loopback only")
     if settings.approvers and not settings.practice:
         raise BadSettings(f"{path}: approvers: only a practice home takes further names; remove the setting")
-
-
-def _language_of(environment: Mapping[str, str]) -> str:
-    spoken = environment.get("LC_ALL") or environment.get("LC_MESSAGES") or environment.get("LANG") or ""
-    return "zh" if spoken.lower().startswith("zh") else "en"

@@ -7,17 +7,16 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.chinese import CHINESE
-from agent.language import Language
+from agent.language import Language, table
 
 ROOT = Path(__file__).parents[3]
+CHINESE = table()
 
 
 def _trees(*folders: str) -> Iterator[ast.Module]:
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if path.name != "chinese.py":
-                yield ast.parse(path.read_text("utf-8"))
+            yield ast.parse(path.read_text("utf-8"))
 
 
 def _texts(node: ast.AST) -> set[str]:
