@@ -8,7 +8,8 @@ A script is a generator function, named `package.module:function`:
 
 The first turn answers the first request; `yield` gives the next request, the one that carries the
 turn's result. A function with one parameter also gets the first request. After a Fault that a client
-should try again, simply yield the turn for the next try.
+should try again, simply yield the turn for the next try. Scripts are begun anew for every request and sent
+what came before, so they depend on the requests alone.
 """
 
 from __future__ import annotations

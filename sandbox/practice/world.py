@@ -176,8 +176,9 @@ def up(folder: Path, *, script: str | None = None, today: date | None = None) ->
             spawn(folder, name, sshd.command(folder) if name == "web1" else server)
         for name in dead:
             wait(folder, name)
-        if script is not None:
-            world.set_script(script)
+        played = folder / "model.script"
+        if script is not None and not (played.exists() and played.read_text() == script):
+            world.set_script(script)  # one that is played already goes on: runs may be in the middle of it
         return world
 
 

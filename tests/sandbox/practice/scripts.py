@@ -35,3 +35,16 @@ def impatient() -> Script:
 def fails() -> Script:
     request = yield Say("first")
     yield Say(request.find("never there"))
+
+
+def counts() -> Script:
+    request = yield Say("one")
+    request = yield Say(f"two after {request.messages[-2]['content']}")
+    yield Say(f"three after {request.messages[-2]['content']}")
+
+
+def remembers() -> Script:
+    request = yield TIME
+    clock = request.find(r"\d\d:\d\d")
+    yield Say("noted")
+    yield Say(f"it was {clock}")

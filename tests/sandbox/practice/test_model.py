@@ -12,7 +12,9 @@ import pytest
 
 from sandbox.practice.errors import PracticeError
 from sandbox.practice.script import Kind
-from sandbox.practice.world import World
+from sandbox.practice.world import World, up
+from tools.models.endpoint import Endpoint, EndpointFacts
+from tools.models.probe import probe
 
 SMOKE = "sandbox.practice.scripts.smoke:smoke"
 HERE = "tests.sandbox.practice.scripts"
@@ -119,7 +121,7 @@ def test_requests_are_kept_in_order_and_without_the_key(world: World, client: op
 def test_a_request_after_the_end_is_an_error_and_a_new_run_is_not(world: World, client: openai.OpenAI) -> None:
     world.set_script(f"{HERE}:json_plan")
     ask(client)
-    with pytest.raises(openai.InternalServerError, match="no turn left"):
+    with pytest.raises(openai.InternalServerError, match="was not expected"):
         ask(client, [*HELLO, {"role": "assistant", "content": "x"}, *HELLO])
     assert "was not expected" in world.model_verdict().problems[0]
 
@@ -137,6 +139,96 @@ def test_a_new_run_after_the_last_turn_starts_the_script_anew(world: World, clie
     assert world.model_verdict().ok
 
 
+def after(*said: str, task: Any = HELLO) -> list[dict[str, str]]:
+    """A conversation in which the model said these things, and the person the same again after each."""
+    answered = [{"role": "assistant", "content": text} for text in said]
+    return [*task, *(part for one in answered for part in (one, *task))]
+
+
+def said(answer: Any) -> str:
+    return str(answer.choices[0].message.content)
+
+
+def test_runs_at_the_same_time_do_not_disturb_each_other(world: World, client: openai.OpenAI) -> None:
+    world.set_script(f"{HERE}:counts")
+    other = [{"role": "user", "content": "something else"}]
+
+    assert (said(ask(client)), said(ask(client, other)), said(ask(client))) == ("one", "one", "one")
+    assert said(ask(client, after("one", task=other))) == "two after one"
+    assert said(ask(client, after("one"))) == "two after one"
+    assert said(ask(client, after("one", "two", task=other))) == "three after two"
+    assert "never came" in world.model_verdict().problems[0]
+
+
+def test_runs_of_the_same_task_go_their_own_ways(world: World, client: openai.OpenAI) -> None:
+    world.set_script(f"{HERE}:counts")
+    ask(client)
+    ask(client)
+
+    for way in ("left", "right"):
+        assert said(ask(client, after(way))) == f"two after {way}"
+    for way in ("right", "left"):
+        assert said(ask(client, after(way, "then"))) == "three after then"
+    assert world.model_verdict().ok
+
+
+def test_a_plan_that_was_only_previewed_is_planned_again(world: World, client: openai.OpenAI) -> None:
+    world.set_script(f"{HERE}:counts")
+
+    for _ in range(2):  # the dry run asks only once
+        assert said(ask(client)) == "one"
+    assert said(ask(client, after("one"))) == "two after one"
+    assert said(ask(client, after("one"))) == "two after one"  # asked again, because the answer was lost
+    ask(client, after("one", "two"))
+    assert world.model_verdict().ok
+
+
+async def test_a_doctor_in_between_is_answered_and_changes_nothing(world: World, client: openai.OpenAI) -> None:
+    world.set_script(f"{HERE}:counts")
+    ask(client)
+    endpoint = Endpoint(EndpointFacts(name="main", base_url=f"{world.model.url}/v1", model="m", key_name="model-key"))
+
+    found = await probe(endpoint, "sk-made-up")
+    await endpoint.close()
+
+    assert (found.answers, found.calls_tools, found.cuts_long_prompts, found.reason) == (True, True, False, "")
+    assert said(ask(client, after("one"))) == "two after one"
+    ask(client, after("one", "two"))
+    assert world.model_verdict().ok
+
+
+def test_a_conversation_that_was_never_begun_is_told(world: World, client: openai.OpenAI) -> None:
+    world.set_script(f"{HERE}:counts")
+    ask(client)
+    world.set_script(f"{HERE}:counts")
+
+    with pytest.raises(openai.InternalServerError, match=r"does not know this conversation.*start the task again"):
+        ask(client, after("one"))
+    assert not world.model_verdict().ok
+
+
+def test_a_world_that_is_up_goes_on_with_its_conversations(world: World, client: openai.OpenAI) -> None:
+    world.set_script(f"{HERE}:counts")
+    ask(client)
+
+    up(world.folder, script=f"{HERE}:counts")
+
+    assert said(ask(client, after("one"))) == "two after one"
+
+
+def test_a_client_may_shorten_what_tools_answered_long_ago(world: World, client: openai.OpenAI) -> None:
+    world.set_script(f"{HERE}:remembers")
+    calls = ask(client).choices[0].message.tool_calls
+    call = {"role": "assistant", "content": "", "tool_calls": [call.model_dump() for call in calls]}
+
+    def answered(content: str) -> list[Any]:
+        return [*HELLO, call, {"role": "tool", "tool_call_id": calls[0].id, "content": content}]
+
+    assert said(ask(client, answered("clock says 10:24"))) == "noted"
+    later = [*answered("left out"), {"role": "assistant", "content": "noted"}, *HELLO]
+    assert said(ask(client, later)) == "it was 10:24"
+
+
 def test_unused_turns_are_told(world: World, client: openai.OpenAI) -> None:
     world.set_script(f"{HERE}:impatient")
     assert "never asked" in world.model_verdict().problems[0]
@@ -151,8 +243,8 @@ def test_a_broken_script_is_told(world: World, client: openai.OpenAI) -> None:
     world.set_script(f"{HERE}:fails")
     ask(client)
     with pytest.raises(openai.InternalServerError, match="never there"):
-        ask(client)
-    assert "broke it" in world.model_verdict().problems[0]
+        ask(client, after("first"))
+    assert "broke the practice script" in world.model_verdict().problems[0]
     for missing in ("sandbox.practice.scripts.smoke:nothing", "no.such.module:x", "smoke"):
         with pytest.raises(PracticeError, match="cannot be loaded"):
             world.set_script(missing)
