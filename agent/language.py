@@ -19,6 +19,10 @@ from agent.home import default_home
 
 DEEPEST = 4
 """How many sentences may stand in one another: a reason in a refusal in a report."""
+SENTENCES = frozenset(
+    {"error", "why", "reason", "said", "what", "todo", "problem", "strerror", "missing", "lower", "doing", "complaint"}
+)
+"""Places that hold a sentence, which is translated too. What fills any other place is shown to the letter."""
 _PLACED = string.Formatter()
 
 
@@ -68,24 +72,35 @@ def of_the_system(environment: Mapping[str, str]) -> str:
 
 
 def _translated(english: str, depth: int = 0) -> str:
-    """The line in Chinese by the template that says most of it; what fills its places may be sentences too."""
+    """The line in Chinese by the template that says most of it."""
     words = table()
-    if (whole := words.get(english)) is not None and (depth == 0 or " " in english):
-        return whole  # a single word in a place stays as it is: a file may be called `file`
+    for text in dict.fromkeys(
+        (english, english[:1].lower() + english[1:])
+    ):  # some sentences become the start of others
+        if text in words:
+            return words[text]
     for template, literals in _templates() if depth < DEEPEST else ():
         # Most templates are ruled out by this, and never compiled.
         if all(map(english.__contains__, literals)) and (found := _pattern(template).fullmatch(english)):
-            inner = {name: _translated(text, depth + 1) for name, text in found.groupdict().items()}
-            return words[template].format(**inner)
+            given = found.groupdict()
+            told = {
+                n: _translated(text, depth + 1) if n.rstrip("2") in SENTENCES else text for n, text in given.items()
+            }
+            return words[template].format(**told)
     return english
 
 
 @cache
 def _templates() -> list[tuple[str, tuple[str, ...]]]:
-    """Templates that have places, the most literal first, each with its literal parts."""
-    parts = {template: [*places(template)] for template in table()}
-    placed = ((t, tuple(text for text, _ in part if text)) for t, part in parts.items() if any(n for _, n in part))
-    return sorted(placed, key=lambda one: -sum(map(len, one[1])))
+    """Templates with places, and their literal parts: those that only join sentences, then the most literal."""
+    found = []
+    for template in table():
+        parts = [*places(template)]
+        names, literals = {name for _, name in parts if name}, tuple(text for text, _ in parts if text)
+        if names:
+            joins = all(name.rstrip("2") in SENTENCES for name in names)
+            found.append((not joins, -sum(map(len, literals)), template, literals))
+    return [(template, literals) for *_, template, literals in sorted(found)]
 
 
 @cache
