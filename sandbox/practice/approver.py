@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+from sandbox.practice.command import remit
 from sandbox.practice.errors import PracticeError
 
 NAME = "practice-approver"
@@ -16,15 +14,6 @@ NAME = "practice-approver"
 def answer(home: Path, question: str, *, because: str = "") -> None:
     """Say yes to a question of this home, or no when there is a reason; PracticeError when it does not count."""
     words = ["reject", "--because", because] if because else ["approve"]
-    program = str(Path(sys.executable).with_name("remit"))
-    done = subprocess.run(
-        [program, *words, question, "--as", NAME],
-        env={**os.environ, "REMIT_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    if done.returncode:
-        raise PracticeError(f"the practice approver could not answer {question}: {done.stderr.strip()}")
+    done = remit(home, *words, question, "--as", NAME, timeout_s=60)
+    if done.code:
+        raise PracticeError(f"the practice approver could not answer {question}: {done.err.strip()}")
