@@ -24,9 +24,10 @@ class Event:
     question: Question | None = None
     step: int | None = None
     """Number of the planned step it belongs to."""
-    tokens: int = 0
-    """Tokens used by the run so far."""
     steps: int = 0
+    tokens: int = 0
+    money_micros: int = 0
+    """What the run has used so far, money in millionths of the price's currency."""
     more: dict[str, str] = field(default_factory=dict)
 
 

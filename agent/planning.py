@@ -13,11 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from policies.action import canonical_url
 from policies.mandate import CommandSays, Condition, FileHas, PageShows, Pins, Plan, PlannedStep, Postcondition
-from tools.catalog import KIND_OF, Catalog, Parser, function, schema_of, sentence
+from tools.catalog import CHANGE_TOOL, KIND_OF, PLAN_TOOL, Catalog, Parser, function, schema_of, sentence
 from tools.errors import ToolError
-
-PLAN_TOOL = "submit_plan"
-CHANGE_TOOL = "change_plan"
 
 
 class _Words(BaseModel):

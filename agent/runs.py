@@ -21,6 +21,7 @@ from agent.events import Watcher, nobody
 from agent.state import GRAPH_VERSION, fresh
 from agent.store.runs import Run, RunStatus, this_process
 from agent.wiring import WORKSPACE_BYTES, App
+from policies.errors import PolicyError
 from policies.ledger import Draft
 from policies.outcome import Outcome
 from policies.question import Question
@@ -29,6 +30,8 @@ from policies.rules import Policy
 
 LONGEST_TASK = 20_000
 """Characters; a longer text belongs into a file given with --file."""
+PROBE = "remit doctor"
+"""Title of the runs that `probe` makes, which have no task."""
 LEASE_S = 30.0
 BEAT_S = 1.0
 """How often a lease is renewed and a wish to stop is looked for: a stop takes effect within two seconds."""
@@ -63,8 +66,12 @@ class Runs:
         accept: bool = False,
         dry_run: bool = False,
         attended: bool = True,
+        out: Path | None = None,
     ) -> str:
-        """Write a new run and give its id; nothing has been asked of a model yet. BadTask says what is wrong."""
+        """Write a new run and give its id; nothing has been asked of a model yet. BadTask says what is wrong.
+
+        `out` is where its deliverables go, whoever advances it to its end.
+        """
         app = self._app
         task = task.strip()
         if not task:
@@ -97,6 +104,7 @@ class Runs:
             "dry_run": dry_run,
             "attended": attended,
             "policy": str((policy_path or app.settings.policy_path).absolute()),
+            "out": str(out.absolute()) if out else None,
         }
         app.store.documents.put(run_id, "options", options)
         return run_id
@@ -110,7 +118,7 @@ class Runs:
                 id=run_id,
                 created_at=now,
                 principal=who,
-                title="remit doctor",
+                title=PROBE,
                 policy_digest=policy.digest,
                 graph_version=GRAPH_VERSION,
             )
@@ -143,9 +151,21 @@ class Runs:
             return Stand(run=run_id, standing="waiting", questions=waiting)
         policy = self.policy(run_id)
         epoch = store.runs.claim(run_id, this_process(), LEASE_S)
-        app.saver.fence(run_id, epoch)
-        hands = await app.hands(run, policy, watch)
-        stopped = asyncio.Event()
+        try:
+            app.saver.fence(run_id, epoch)
+            return await self._driven(run_id, epoch, await app.hands(run, policy, watch), options)
+        except BaseException:
+            await app.let_go(run_id)
+            with suppress(PolicyError):  # the store may be what is in trouble, or another process has the run
+                if store.runs.get(run_id).status is RunStatus.RUNNING:
+                    store.runs.set_status(run_id, RunStatus.PARKED)
+            raise
+        finally:
+            store.runs.release(run_id, epoch)
+
+    async def _driven(self, run_id: str, epoch: int, hands: Any, options: dict[str, Any]) -> Stand:
+        """Work until the work ends, or somebody wishes it to stop, or this process loses the run."""
+        store, stopped = self._app.store, asyncio.Event()
         beat = asyncio.create_task(self._beat(run_id, epoch, stopped))
         work = asyncio.create_task(self._drive(run_id, epoch, hands, options))
         try:
@@ -153,22 +173,17 @@ class Runs:
             if work.done():
                 return work.result()
             await _ended(work)
-            if stopped.is_set():
-                store.runs.set_status(run_id, RunStatus.STOPPED)
-                return Stand(
-                    run=run_id, standing="stopped", trouble="it was stopped; resume it with: remit runs resume"
-                )
-            beat.result()  # raises StaleEpoch or RecordsUnavailable
-            raise AssertionError("a beat ends by a stop or an error")
+            if not stopped.is_set():
+                beat.result()  # raises StaleEpoch or RecordsUnavailable
+            await self._app.let_go(run_id)
+            store.runs.set_status(run_id, RunStatus.STOPPED)
+            return Stand(run=run_id, standing="stopped", trouble="it was stopped; resume it with: remit runs resume")
         except asyncio.CancelledError:
             await _ended(work)
             store.runs.set_status(run_id, RunStatus.STOPPED)
             raise
         finally:
             await _ended(beat)
-            if not (work.done() and not work.cancelled() and work.exception() is None):
-                await app.let_go(run_id)
-            store.runs.release(run_id, epoch)
 
     def stop(self, run_id: str) -> None:
         """Ask whoever works on the run to stop it; one that nobody alive works on is stopped at once."""

@@ -7,10 +7,16 @@ chain digest names the exact prompt without hashing all of it again.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Protocol
 
+from tools.models.messages import result
 from tools.models.tokens import estimate
+
+_ASSISTANT, _RESULT = b'{"role":"assistant"', b'{"role":"tool"'
+_WORTH_BYTES = 400
+"""A shorter result is left as it is."""
 
 
 class Messages(Protocol):
@@ -27,15 +33,8 @@ class Transcript:
     """The first `length` messages of a run; later ones in the store are leftovers of a lost advance."""
 
     def __init__(self, store: Messages, run: str, length: int = 0) -> None:
-        self._store, self._run = store, run
-        self.fragments: list[bytes] = []
-        self._texts: list[str] = []
-        self._chain = hashlib.sha256()
-        self.tokens = 0.0
-        """Estimated tokens of all of it."""
-        self._unchecked = 0
-        for fragment in store.all(run)[:length] if length else ():
-            self._take(fragment)
+        self._store, self._run, self._unchecked = store, run, 0
+        self._begin(store.all(run)[:length] if length else ())
 
     def __len__(self) -> int:
         return len(self.fragments)
@@ -50,6 +49,22 @@ class Transcript:
         self._store.append(self._run, len(self.fragments), fragment)
         self._take(fragment)
 
+    def shorten(self, most_tokens: float) -> None:
+        """Leave out the oldest results until at most so many tokens remain, if that is possible; the store follows.
+
+        Task, plan, the model's own turns and what it has not read yet stay. The ledger keeps every result whole.
+        """
+        fragments, over = self.fragments, self.tokens - most_tokens
+        read = max((n for n, fragment in enumerate(fragments) if fragment.startswith(_ASSISTANT)), default=0)
+        for position, fragment in enumerate(fragments[:read]):
+            if over > 0 and fragment.startswith(_RESULT) and len(fragment) > _WORTH_BYTES:
+                whole = json.loads(fragment)
+                said = f"[left out to save room: {len(whole['content']):,} characters that you have read]"
+                fragments[position] = result(whole["tool_call_id"], said)
+                self._store.append(self._run, position, fragments[position])
+                over -= estimate(fragment.decode()) - estimate(said)
+        self._begin(fragments)
+
     def unchecked(self) -> Sequence[str]:
         """The messages that no leak check has seen yet, as text."""
         return [f.decode() for f in self.fragments[self._unchecked :]]
@@ -57,6 +72,14 @@ class Transcript:
     def checked(self) -> None:
         """Note that everything so far has passed the check."""
         self._unchecked = len(self.fragments)
+
+    def _begin(self, fragments: Sequence[bytes]) -> None:
+        self.fragments: list[bytes] = []
+        self._chain = hashlib.sha256()
+        self.tokens = 0.0
+        """Estimated tokens of all of it."""
+        for fragment in fragments:
+            self._take(fragment)
 
     def _take(self, fragment: bytes) -> None:
         self.fragments.append(fragment)

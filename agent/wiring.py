@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from agent.clock import SystemClock
 from agent.errors import BadSettings
 from agent.events import Watcher, nobody
+from agent.home import make_home
 from agent.pages import may_load, named_hosts
 from agent.settings import Settings
 from agent.store.runs import Run
@@ -47,7 +48,7 @@ class App:
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings, self.clock = settings, clock or SystemClock()
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_home(settings.home)
         self.keys = Keys.load(settings.home)
         self.store = Store.open(settings.store_url, self.keys, self.clock)
         self._saver: FencedSaver | None = None
@@ -55,7 +56,7 @@ class App:
         self._browsers: dict[str, Browser] = {}
         self._hands: dict[str, Hands] = {}
         self._redactors: dict[str, Redactor] = {}
-        self._known: list[KnownSecrets] = []
+        self._known = KnownSecrets()
 
     @property
     def vault(self) -> Vault:
@@ -67,8 +68,12 @@ class App:
     def keep_secret(self, name: str, value: str, hosts: tuple[str, ...]) -> None:
         """Keep a value that may be sent to these hosts; BadSecret says what is wrong with it."""
         self.vault.set(Secret(name=name, value=value, sinks=hosts))
-        for known in self._known:
-            known.add(value)
+        self._known.add(value)
+
+    def watch_for_secrets(self) -> None:
+        """From now on every run here looks for the secrets of this home as they are now, whoever stored them."""
+        for secret in self.vault.all():
+            self._known.add(secret.value)
 
     @property
     def saver(self) -> FencedSaver:
@@ -106,8 +111,10 @@ class App:
         )
 
     def own_tools(self) -> OwnTools:
-        """The users' own tools."""
-        return OwnTools.load(self.settings.home / "tools")
+        """The users' own tools; BadTool for a declaration that cannot be used, or named like a tool of ours."""
+        from tools.catalog import unshadowed
+
+        return unshadowed(OwnTools.load(self.settings.home / "tools"))
 
     def workspace(self, run: str) -> Workspace:
         """The folder of a run."""
@@ -118,13 +125,13 @@ class App:
     def redactor(self, run: str) -> Redactor:
         """The redactor of a run: its own handles, and every secret of this home by its value."""
         if run not in self._redactors:
-            known = KnownSecrets(secret.value for secret in self.vault.all())
-            self._redactors[run] = Redactor(self.store.run_key(run), self.store.handles(run), known)
-            self._known.append(known)
+            self.watch_for_secrets()
+            self._redactors[run] = Redactor(self.store.run_key(run), self.store.handles(run), self._known)
         return self._redactors[run]
 
     async def hands(self, run: Run, policy: Policy, watch: Watcher) -> Hands:
         """Everything a run acts with, kept between advances of this process while the policy stays the same."""
+        self.watch_for_secrets()  # another process may have stored one while the run was parked
         if run.id in self._hands and self._hands[run.id].policy.digest != policy.digest:
             await self.let_go(run.id)
         if run.id not in self._hands:
@@ -270,7 +277,6 @@ class Hands:
             tools=self.tools,
             clock=app.clock,
             watch=self.watch,
-            tokens=run.tokens,
         )
         return self._work
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
@@ -19,7 +19,7 @@ from policies.action import Action, ModelCall
 from policies.gate import Gate
 from policies.labels import TOP, Label
 from policies.mandate import Mandate
-from policies.outcome import Done, Outcome
+from policies.outcome import Done, Failed, Outcome
 from policies.ports import Clock, Redaction
 from policies.request import Request
 from policies.rules import Policy
@@ -27,6 +27,13 @@ from tools.catalog import Catalog, Parser
 from tools.models.cost import cost_micros
 from tools.models.endpoint import ChatCall, EndpointFacts
 from tools.models.reply import Reply, Usage
+
+_MARGIN = 1.1
+"""What an estimate of tokens is multiplied by."""
+_TOO_LONG = (
+    "the conversation has about {:,} tokens, which the model's context of {:,} with {:,} for the answer does not hold; "
+    "set context_tokens and max_reply_tokens in settings.toml as the model has them, or begin a smaller task"
+)
 
 
 class OpenPages(Protocol):
@@ -65,7 +72,6 @@ class Work:
     clock: Clock
     watch: Watcher = nobody
     prompts: dict[str, ChatCall] = field(default_factory=dict)
-    tokens: int = 0
 
     def mandate(self) -> Mandate | None:
         """What is granted now."""
@@ -93,29 +99,27 @@ class Work:
         self.tell("started", action=action)
         return await self.gate.submit(self.request(state, action, seq=seq))
 
-    async def ask_model(self, state: State, purpose: str) -> Reply | Outcome:
+    async def ask_model(self, state: State, purpose: Literal["plan", "step"]) -> Reply | Outcome:
         """The model's next turn, or the outcome that kept it from answering. Uses submission `state["seq"]`."""
         facts, transcript = self.endpoint, self.transcript
-        digest = hashlib.sha256(self.tools + transcript.digest.encode()).hexdigest()
-        reserve = facts.max_reply_tokens * (2 if self.thinking else 1)
-        prompt_tokens = int((transcript.tokens + len(self.tools) / 3.6) * 1.1) + 16
+        reply_tokens = facts.max_reply_tokens * (2 if self.thinking else 1)
+        room = facts.context_tokens - reply_tokens
+        if self._prompt_tokens() > room:
+            transcript.shorten(room / 2 / _MARGIN - len(self.tools) / 3.6)  # by half, so that it is done rarely
+        if (needed := self._prompt_tokens()) > room:
+            return Failed(reason=_TOO_LONG.format(needed, facts.context_tokens, reply_tokens))
         worst = Usage(
-            prompt_tokens=prompt_tokens,
-            completion_tokens=reserve,
-            reasoning_tokens=0,
-            cached_tokens=0,
-            estimated=True,
+            prompt_tokens=needed, completion_tokens=reply_tokens, reasoning_tokens=0, cached_tokens=0, estimated=True
         )
-        action = ModelCall.model_validate(
-            {
-                "endpoint": facts.name,
-                "model": facts.model,
-                "purpose": purpose,
-                "prompt_digest": digest,
-                "prompt_tokens": prompt_tokens,
-                "max_reply_tokens": reserve,
-                "worst_micros": cost_micros(facts, worst),
-            }
+        digest = hashlib.sha256(self.tools + transcript.digest.encode()).hexdigest()
+        action = ModelCall(
+            endpoint=facts.name,
+            model=facts.model,
+            purpose=purpose,
+            prompt_digest=digest,
+            prompt_tokens=needed,
+            max_reply_tokens=reply_tokens,
+            worst_micros=cost_micros(facts, worst),
         )
         self.prompts = {
             digest: ChatCall(
@@ -131,15 +135,15 @@ class Work:
         if not isinstance(outcome, Done):
             return outcome
         transcript.checked()
-        reply = Reply.from_json(json.dumps(outcome.observation.data))
-        used = reply.usage.prompt_tokens + reply.usage.completion_tokens
-        self.store.runs.count(self.run, tokens=used)
-        self.tokens += used
-        return reply
+        return Reply.from_json(json.dumps(outcome.observation.data))
+
+    def _prompt_tokens(self) -> int:
+        return int((self.transcript.tokens + len(self.tools) / 3.6) * _MARGIN) + 16
 
     def tell(self, kind: str, **what: object) -> None:
         """Let the watcher know."""
-        self.watch(Event(kind=kind, tokens=self.tokens, **what))  # type: ignore[arg-type]
+        if self.watch is not nobody:
+            self.watch(Event(kind=kind, **self.store.runs.used(self.run)._asdict(), **what))  # type: ignore[arg-type]
 
 
 def label_of(state: State) -> Label:

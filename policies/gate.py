@@ -437,8 +437,8 @@ def run_reservations(request: Request, policy: Policy) -> tuple[Reservation, ...
         taken[0] = Reservation(key=f"run:{request.run}:calls", limit=limits.steps)
         worst = action.prompt_tokens + action.max_reply_tokens
         taken.append(Reservation(key=f"run:{request.run}:tokens", limit=limits.tokens, amount=worst))
-        if limits.money is not None and action.worst_micros is not None:
-            most = int(limits.money.amount * 1_000_000)
+        if action.worst_micros is not None:  # counted also where no policy limits it
+            most = _NO_LIMIT if limits.money is None else int(limits.money.amount * 1_000_000)
             taken.append(Reservation(key=f"run:{request.run}:micros", limit=most, amount=action.worst_micros))
     return tuple(taken)
 

@@ -7,7 +7,7 @@ raises ToolError (or BadAction): a sentence for the model about what to change.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -32,7 +32,7 @@ from policies.action import (
     TableWrite,
     ToolCall,
 )
-from tools.errors import ToolError
+from tools.errors import BadTool, ToolError
 from tools.models.messages import dumps
 from tools.models.reply import ToolCall as ModelToolCall
 
@@ -222,13 +222,25 @@ KIND_OF = {
     "server_write_file": "server.write",
 }
 """What a plan's words mean; `send_form` stands for pressing a form's submit button."""
+PLAN_TOOL, CHANGE_TOOL = "submit_plan", "change_plan"
+_TAKEN = {*KIND_OF, PLAN_TOOL, CHANGE_TOOL}
+T = TypeVar("T", bound="OwnToolset")
+
+
+def unshadowed(own: T) -> T:
+    """`own`, if none of them has the name of a tool of ours: a plan's words could then mean either. BadTool."""
+    for schema in own.schemas():
+        if schema["name"] in _TAKEN:
+            raise BadTool(f"your tool {schema['name']!r} has the name of a tool of Remit's; rename it in its file")
+    return own
 
 
 class Catalog:
     """The tools of one run."""
 
     def __init__(self, parse: Parser, glob: Glob | None, pages: Pages | None, own: OwnToolset | None) -> None:
-        self._parse, self._glob, self._pages, self._own = parse, glob, pages, own
+        """BadTool when an own tool has the name of another one here."""
+        self._parse, self._glob, self._pages, self._own = parse, glob, pages, own and unshadowed(own)
         self.own_names = tuple(str(s["name"]) for s in own.schemas()) if own else ()
 
     def schemas(self) -> list[JsonValue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, assert_never
 
 from langgraph.types import interrupt
@@ -9,23 +10,38 @@ from pydantic import ValidationError
 
 from agent.history import action_of
 from agent.nodes.checking import note_evidence
-from agent.nodes.planning import MOST_FAULTS, Update, accepted, ask_about_plan, held, pending_call
+from agent.nodes.planning import (
+    ACCEPTED,
+    MOST_FAULTS,
+    Update,
+    ask_about_plan,
+    grant,
+    held,
+    pending_call,
+    plan_answer,
+    still_asked,
+)
 from agent.nodes.restoring import restore_page
-from agent.planning import CHANGE_TOOL, PLAN_TOOL, changed_plan
+from agent.planning import changed_plan
 from agent.state import PendingCall, State
 from agent.work import Work, label_json, label_of
 from policies.action import Action, EffectClass
 from policies.card import plan_card
 from policies.dryrun import acceptable_by_rule, preflight
-from policies.errors import PolicyError
+from policies.errors import ActionFailed, BadAction
 from policies.labels import Integrity, Label
 from policies.outcome import Done, Failed, Observation, Refused, Unknown, Waiting
+from tools.catalog import CHANGE_TOOL, PLAN_TOOL, sentence
 from tools.errors import ToolError
 from tools.models.messages import assistant, message, result
 from tools.models.reply import Finish, Reply, ToolCall
 
 SAME_TURNS = 3
 """The same calls in so many turns running end the run: DashScope itself refuses such a history."""
+
+
+_REPAIRED = "the arguments were not valid JSON and it would change something; send the whole call again"
+_MARK = re.compile(r"<(?=\s*/?\s*result)", re.IGNORECASE)
 
 
 async def propose(work: Work, state: State) -> Update:
@@ -55,15 +71,15 @@ async def propose(work: Work, state: State) -> Update:
 
 async def act(work: Work, state: State) -> Update:
     """Submit the next call of the turn. A node submits at most one request that has an effect."""
-    index = next(i for i, c in enumerate(state["calls"]) if not c["done"] and not _asked_now(work, state, c))
+    index = next(i for i, c in enumerate(state["calls"]) if not c["done"] and not still_asked(work, c))
     call = state["calls"][index]
-    if call["name"] == CHANGE_TOOL and call["arguments"] is not None:
-        return _change(work, state, index)
     seq = call["seq"] if call["seq"] is not None else state["seq"]
     try:
+        if call["name"] == CHANGE_TOOL:
+            return _change(work, state, index, seq)
         action = await _action(work, state, call, seq)
-    except (ToolError, PolicyError, ValueError) as error:
-        said = error if not isinstance(error, ValidationError) else error.errors()[0]["msg"]
+    except (ToolError, BadAction, ActionFailed, ValueError) as error:
+        said = sentence(error) if isinstance(error, ValidationError) else str(error)
         return _tell_model(work, state, index, f"Not executed: {said}", seq=state["seq"])
     mandate = work.mandate()
     step = mandate.fit(action) if mandate else None
@@ -78,13 +94,13 @@ async def act(work: Work, state: State) -> Update:
             return {"calls": calls, "seq": after}
         case Done(observation=seen):
             if step is not None:
-                note_evidence(work, step, action, seen)
+                note_evidence(work, step, seq, seen)
             update = _tell_model(work, state, index, _quoted(seen), seq=after)
             return update | {"label": label_json(label_of(state).join(seen.label))}
         case Refused():
             return _tell_model(work, state, index, _said(outcome), seq=after)
         case Failed() | Unknown():
-            # a reason may quote what a tool or page said
+            # its reason may quote what a tool or page said
             update = _tell_model(work, state, index, _said(outcome), seq=after)
             return update | {"label": label_json(label_of(state).join(Label()))}
         case never:
@@ -98,19 +114,10 @@ async def wait(work: Work, state: State) -> Update:
     return {"trouble": None, "same": 0}
 
 
-def _asked_now(work: Work, state: State, call: PendingCall) -> bool:
-    """True while the call's question has no verdict yet."""
-    if call["waits_for"] is None or call["seq"] is None:
-        return False
-    question = work.store.questions.get(call["waits_for"])
-    row = question.row(call["seq"]) if question else None
-    return question is not None and row is not None and question.verdict(row, work.clock.now()) is None
-
-
 def unanswered(work: Work, state: State) -> bool:
     """True when every call of the turn is either done or waits for a person, and one waits."""
     open_calls = [c for c in state["calls"] if not c["done"]]
-    return bool(open_calls) and all(_asked_now(work, state, c) for c in open_calls)
+    return bool(open_calls) and all(still_asked(work, c) for c in open_calls)
 
 
 async def _action(work: Work, state: State, call: PendingCall, seq: int) -> Action:
@@ -133,32 +140,25 @@ async def _action(work: Work, state: State, call: PendingCall, seq: int) -> Acti
     action = await work.catalog.action(work.run, asked)
     if call["repaired"] and action.effect is not EffectClass.READ:
         # a repaired value may be a cut one: `restart wor` for `restart worker`
-        raise ToolError("the arguments were not valid JSON and it would change something; send the whole call again")
+        raise ToolError(_REPAIRED)
     return action
 
 
-def _change(work: Work, state: State, index: int) -> Update:
-    """A proposal of further steps: granted by rule if it only reads, else put on a card."""
+def _change(work: Work, state: State, index: int, seq: int) -> Update:
+    """A proposal of further steps: granted by rule if the policy accepts such plans, else put on a card."""
     call, mandate = state["calls"][index], work.mandate()
-    assert mandate is not None and call["arguments"] is not None, "checked by the caller"
-    try:
+    assert mandate is not None, "a run that acts has a mandate"
+    if call["arguments"] is None or call["repaired"]:
+        raise ToolError(call["fault"] or _REPAIRED)
+    known = work.store.records.submission(work.run, seq)
+    if known is not None and known.digest == mandate.plan.digest:
+        plan = mandate.plan  # a crash came after it was granted
+    else:
         plan = changed_plan(mandate.plan, call["arguments"], work.catalog, work.parse)
-    except (ToolError, ValueError) as error:
-        return _tell_model(work, state, index, f"Not executed: {error}", seq=state["seq"])
-    if call["waits_for"] and call["seq"] is not None:
-        question = work.store.questions.get(call["waits_for"])
-        row = question.row(call["seq"]) if question else None
-        same = question.policy_digest == work.policy.digest if question else False
-        if (
-            question is None
-            or not same
-            or row is None
-            or not question.verdict(row, work.clock.now())
-            or row.digest != plan.digest
-        ):
-            why = next((a.because for a in row.answers if not a.yes), "") if row else ""
-            return _tell_model(work, state, index, f"The change was not accepted. {why}".strip(), seq=state["seq"])
-        by = ", ".join(a.by for a in row.answers)
+    if call["waits_for"]:
+        by, why = plan_answer(work, call, plan)
+        if not by:
+            return _tell_model(work, state, index, f"The change was not accepted: {why}", seq=state["seq"])
     else:
         checked = preflight(plan, work.policy, principal=work.principal, now=work.clock.now())
         # After strangers' words only a person widens: a new step's pins would ground its own sink.
@@ -167,12 +167,7 @@ def _change(work: Work, state: State, index: int) -> Update:
             title, lines = plan_card(plan, checked)
             return ask_about_plan(work, state, plan, f"Change of plan: {title}", lines, index)
         by = "rule:accept_plan"
-    work.store.mandates.set_plan(work.run, plan, mandate.hosts)
-    calls = [call, *state["calls"][:index], *state["calls"][index + 1 :]]
-    update = accepted(work, {**state, "calls": calls}, plan, by=by)  # answers the first call
-    rest = [c.copy() for c in state["calls"]]
-    rest[index] |= {"done": True}
-    return update | {"calls": rest, "turn": state["turn"]}
+    return _tell_model(work, state, index, ACCEPTED, seq=grant(work, state, index, plan, by=by))
 
 
 def _tell_model(work: Work, state: State, index: int, text: str, *, seq: int) -> Update:
@@ -186,10 +181,7 @@ def _quoted(seen: Observation) -> str:
     """A result as the model reads it: marked as data, with where it came from."""
     origins = ",".join(sorted(seen.label.origins)) or "this run"
     code = "" if seen.exit_code is None else f" exit={seen.exit_code}"
-    text = seen.text.replace("</result", "<\\/result").replace(
-        "<result", "<\\result"
-    )  # it cannot end its own quotation
-    return f"<result from={origins}{code}>\n{text}\n</result>"
+    return f"<result from={origins}{code}>\n{_held_in(seen.text)}\n</result>"
 
 
 def _said(outcome: Refused | Failed | Unknown) -> str:
@@ -198,9 +190,14 @@ def _said(outcome: Refused | Failed | Unknown) -> str:
             also = f" Allowed instead: {instead}." if instead else ""
             return f"REFUSED by {', '.join(rules)}: {reason}.{also} Do not try to reach the same in another way."
         case Failed(reason=reason):
-            return f"FAILED:\n<result>\n{reason}\n</result>"
+            return f"FAILED:\n<result>\n{_held_in(reason)}\n</result>"
         case Unknown(reason=reason):
-            return f"UNKNOWN: {reason}"
+            return f"UNKNOWN:\n<result>\n{_held_in(reason)}\n</result>"
+
+
+def _held_in(text: str) -> str:
+    """`text` that cannot end its own quotation, nor begin another."""
+    return _MARK.sub(r"<\\", text)
 
 
 def _sketch(calls: list[Any]) -> list[tuple[str, str]]:

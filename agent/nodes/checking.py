@@ -16,8 +16,8 @@ from policies.outcome import Done, Observation
 Update = dict[str, Any]
 
 
-def note_evidence(work: Work, step: PlannedStep, action: Action, seen: Observation) -> None:
-    """Keep what a step's result says: rows for `per_row_of`, words for `only_if`, a page's answer."""
+def note_evidence(work: Work, step: PlannedStep, seq: int, seen: Observation) -> None:
+    """Keep what a step's result says: rows for `per_row_of`, words for `only_if`, a page's answer. Once for a `seq`."""
     mandate = work.mandate()
     if mandate is None:
         return
@@ -31,7 +31,9 @@ def note_evidence(work: Work, step: PlannedStep, action: Action, seen: Observati
         work.store.mandates.note_met(work.run, frozenset(met))
     progress = work.store.documents.get(work.run, "progress") or {}
     mine = progress.get(str(step.n), {"done": 0})
-    mine["done"] += 1
+    if mine.get("seq") == seq:
+        return  # noted before a crash, and the node runs again from its first line
+    mine |= {"done": mine["done"] + 1, "seq": seq}
     if isinstance(step.expect, PageShows) and "*" in step.expect.url:
         # which page it will be is only known now: the page that answered is the evidence
         mine["shown"] = mine.get("shown", 0) + int(step.expect.text in seen.text)
@@ -126,7 +128,7 @@ def _report(work: Work, state: State, mandate: Mandate | None, end: str) -> dict
     progress = work.store.documents.get(work.run, "progress") or {}
     checks = work.store.documents.get(work.run, "checks") or {}
     steps = mandate.plan.steps if mandate else ()
-    events, rows = counted(work.store, work.run), []
+    events, used, rows = counted(work.store, work.run), work.store.runs.used(work.run), []
     for step in steps:
         check = checks.get(str(step.n), {})
         done = progress.get(str(step.n), {}).get("done", 0)
@@ -148,5 +150,6 @@ def _report(work: Work, state: State, mandate: Mandate | None, end: str) -> dict
         "questions": len(work.store.questions.all(work.run, open_only=False)),
         "deliverables": list(mandate.plan.deliverables) if mandate else [],
         "summary": (work.store.documents.get(work.run, "summary") or {}).get("text", ""),
-        "tokens": work.tokens,
+        "tokens": used.tokens,
+        "money_micros": used.money_micros,
     }

@@ -7,8 +7,8 @@ from datetime import timedelta
 from importlib.resources import files
 from typing import Any
 
-from agent.planning import CHANGE_TOOL, PLAN_TOOL, hosts_in, plan_of
-from agent.state import State
+from agent.planning import hosts_in, plan_of
+from agent.state import PendingCall, State
 from agent.work import Work
 from policies.card import plan_card
 from policies.decision import Approvers, AskMode
@@ -18,11 +18,13 @@ from policies.mandate import Acceptance, Plan
 from policies.outcome import Done, Observation, Outcome, Waiting
 from policies.ports import Submission
 from policies.question import Question, Row
+from tools.catalog import CHANGE_TOOL, PLAN_TOOL
 from tools.errors import ToolError
 from tools.models.messages import assistant, message, result
 from tools.models.reply import Reply, ToolCall
 
 Update = dict[str, Any]
+ACCEPTED = "The plan is accepted. Carry it out now."
 MOST_FAULTS = 3
 """Unusable turns in a row after which the run is held for a person."""
 
@@ -66,37 +68,55 @@ async def preflight_node(work: Work, state: State) -> Update:
     if work.dry_run:
         return {"end": "previewed"}
     if acceptable_by_rule(checked, work.policy):
-        return accepted(work, state, mandate.plan, by="rule:accept_plan")
+        return _accepted(work, state, mandate.plan, by="rule:accept_plan")
     if work.accept:
-        return accepted(work, state, mandate.plan, by=work.principal)
+        return _accepted(work, state, mandate.plan, by=work.principal)
     title, lines = plan_card(mandate.plan, checked)
     return ask_about_plan(work, state, mandate.plan, title, lines)
 
 
 async def accept(work: Work, state: State) -> Update:
     """Read the answer to the plan's card."""
-    pending = state["calls"][0]
-    seq = pending["seq"]
-    question = work.store.questions.get(pending["waits_for"] or "")
-    mandate = work.mandate()
-    if question is None or seq is None or mandate is None or (row := question.row(seq)) is None:
-        return {"trouble": "the question about the plan is gone; start the task again", "end": "failed"}
-    verdict = question.verdict(row, work.clock.now())
-    if verdict is None:
+    pending, mandate = state["calls"][0], work.mandate()
+    assert mandate is not None, "a plan was stored before"
+    if still_asked(work, pending):
         return {}
-    if verdict and question.policy_digest != work.policy.digest:
-        return {"end": "rejected", "trouble": "the policy changed after the plan was shown; start the task again"}
-    if not verdict or row.digest != mandate.plan.digest:
-        why = next((a.because for a in row.answers if not a.yes), "") or "nobody accepted it in time"
+    by, why = plan_answer(work, pending, mandate.plan)
+    if not by:
         return {"end": "rejected", "trouble": f"the plan was not accepted: {why}"}
-    return accepted(work, state, mandate.plan, by=", ".join(a.by for a in row.answers))
+    return _accepted(work, state, mandate.plan, by=by)
 
 
-def accepted(work: Work, state: State, plan: Plan, *, by: str) -> Update:
-    """Record that the plan is granted, and tell the model."""
-    seq = state["calls"][0]["seq"] or state["seq"]
-    now = work.clock.now()
-    acceptance = Acceptance(by=by, at=now, plan_digest=plan.digest, policy_digest=work.policy.digest)
+def still_asked(work: Work, call: PendingCall) -> bool:
+    """True while the call's question has no verdict yet."""
+    question = work.store.questions.get(call["waits_for"] or "")
+    row = question.row(call["seq"] or 0) if question else None
+    return question is not None and row is not None and question.verdict(row, work.clock.now()) is None
+
+
+def plan_answer(work: Work, call: PendingCall, plan: Plan) -> tuple[str, str]:
+    """Who accepted exactly this plan under this policy, else nobody; and why not."""
+    question = work.store.questions.get(call["waits_for"] or "")
+    row = question.row(call["seq"] or 0) if question else None
+    if question is None or row is None:
+        return "", "the question about it is gone"
+    if not question.verdict(row, work.clock.now()):
+        return "", next((a.because for a in row.answers if not a.yes), "") or "nobody accepted it in time"
+    if question.policy_digest != work.policy.digest:
+        return "", "the policy changed after it was shown; start the task again"
+    if row.digest != plan.digest:
+        return "", "it is not the one that was shown"
+    return ", ".join(a.by for a in row.answers), ""
+
+
+def grant(work: Work, state: State, index: int, plan: Plan, *, by: str) -> int:
+    """Record that the plan which the call at `index` handed in is granted; the next submission's number.
+
+    In this order, so that after a crash anywhere in between the same again gives the same.
+    """
+    mandate, now = work.mandate(), work.clock.now()
+    assert mandate is not None, "a plan was stored before"
+    seq = state["calls"][index]["seq"] or state["seq"]
     entry = Draft(
         event="plan",
         seq=seq,
@@ -106,9 +126,10 @@ def accepted(work: Work, state: State, plan: Plan, *, by: str) -> Update:
     outcome = Done(observation=Observation(text=f"accepted by {by}"))
     row = Submission(run=work.run, seq=seq, digest=plan.digest, outcome=outcome)
     work.store.records.commit(row, (entry,), epoch=work.epoch, now=now)
+    work.store.mandates.set_plan(work.run, plan, mandate.hosts)
+    acceptance = Acceptance(by=by, at=now, plan_digest=plan.digest, policy_digest=work.policy.digest)
     work.store.mandates.accept(work.run, acceptance)
-    work.transcript.append(result(state["calls"][0]["id"], "The plan is accepted. Carry it out now."))
-    return {"seq": max(state["seq"], seq + 1), "calls": [], "messages": len(work.transcript), "turn": state["turn"] + 1}
+    return max(state["seq"], seq + 1)
 
 
 def ask_about_plan(
@@ -144,18 +165,18 @@ def held(outcome: Outcome) -> Update:
     return {"trouble": reason}
 
 
-def pending_call(call: ToolCall) -> dict[str, Any]:
+def pending_call(call: ToolCall) -> PendingCall:
     """A call as the state keeps it."""
-    return {
-        "id": call.id,
-        "name": call.name,
-        "arguments": call.arguments,
-        "fault": call.fault,
-        "repaired": call.repaired,
-        "seq": None,
-        "done": False,
-        "waits_for": None,
-    }
+    return PendingCall(
+        id=call.id,
+        name=call.name,
+        arguments=call.arguments,
+        fault=call.fault,
+        repaired=call.repaired,
+        seq=None,
+        done=False,
+        waits_for=None,
+    )
 
 
 def system_prompt() -> str:
@@ -163,12 +184,20 @@ def system_prompt() -> str:
     return files("agent.prompts").joinpath("system.txt").read_text(encoding="utf-8").strip()
 
 
+def _accepted(work: Work, state: State, plan: Plan, *, by: str) -> Update:
+    """The run's plan is granted: the model is told, and its next turn begins."""
+    seq = grant(work, state, 0, plan, by=by)
+    work.transcript.append(result(state["calls"][0]["id"], ACCEPTED))
+    return {"seq": seq, "calls": [], "messages": len(work.transcript), "turn": state["turn"] + 1}
+
+
 def _plan_in(reply: Reply, work: Work) -> tuple[ToolCall, Plan]:
     if len(reply.calls) != 1 or reply.calls[0].name != PLAN_TOOL:
         raise ToolError(f"the first turn must be one call of {PLAN_TOOL} and nothing else ({CHANGE_TOOL} comes later)")
     call = reply.calls[0]
-    if call.arguments is None:
-        raise ToolError(call.fault or "its arguments are not usable JSON; send the whole call again")
+    if call.arguments is None or call.repaired:
+        # a repaired plan may be a cut one, and a rule may accept it unseen
+        raise ToolError(call.fault or "its arguments are not valid JSON; send the whole call again")
     try:
         return call, plan_of(call.arguments, work.catalog, work.parse)
     except ValueError as error:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, select
 
@@ -55,9 +55,18 @@ class Run:
     length: int = 0
     head: str = GENESIS
     steps: int = 0
+    """Actions that were begun, this and the next two as the limits of the run count them."""
     tokens: int = 0
     money_micros: int = 0
     questions: int = 0
+
+
+class Used(NamedTuple):
+    """What a run has used; money in millionths of the price's currency."""
+
+    steps: int
+    tokens: int
+    money_micros: int
 
 
 def this_process() -> str:
@@ -111,12 +120,10 @@ class Runs:
             settled = {"stop_requested": 0} if status is RunStatus.STOPPED else {}
             self._db.change(tables.runs, {"id": run}, status=status.value, **settled)
 
-    def count(self, run: str, *, steps: int = 0, tokens: int = 0, money_micros: int = 0) -> None:
-        """Add to what the run has used, for display; limits are the gate's reservations."""
-        with self.changing(run):
-            used = self.row(run, "steps tokens money_micros")
-            more = {"steps": used[0] + steps, "tokens": used[1] + tokens, "money_micros": used[2] + money_micros}
-            self._db.change(tables.runs, {"id": run}, **more)
+    def used(self, run: str) -> Used:
+        """What the run has taken of its own limits by now; a call under way counts with the most it may use."""
+        rows = dict(self._db.find(tables.counters, "key used", window=f"run {run}"))
+        return Used(*(rows.get(f"run:{run}:{unit}", 0) for unit in ("steps", "tokens", "micros")))
 
     def claim(self, run: str, owner: str, lease_s: float) -> int:
         """The run's next epoch, for this process alone until the lease ends.
@@ -193,6 +200,7 @@ class Runs:
         run, until, sealed = values["id"], values["lease_until"], values.pop("title_sealed")
         kept = values.pop("data_key") is not None
         values["title"] = self.seal(run).open(sealed, "runs", run, "title").decode() if kept else ""
+        values |= self.used(run)._asdict()
         values["created_at"] = datetime.fromisoformat(values["created_at"])
         values["lease_until"] = datetime.fromisoformat(until) if until else None
         values["status"], values["stop_requested"] = RunStatus(values["status"]), bool(values["stop_requested"])

@@ -22,6 +22,7 @@ class Secrets:
     """Known values and the types to report them as; grows while the run goes on."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
+        self._values: set[str] = set()
         self._needles: dict[bytes, tuple[str, str]] = {}
         self._base64: set[bytes] = set()
         self._wide: dict[str, str] = {}
@@ -30,7 +31,12 @@ class Secrets:
             self.add(value)
 
     def add(self, value: str, type_: str = "secret") -> None:
-        """Look for `value` from now on; SecretTooShort, without the value, below four characters."""
+        """Look for `value` from now on; SecretTooShort, without the value, below four characters.
+
+        One that is known already costs nothing: its first type stays.
+        """
+        if value in self._values:
+            return
         if len(value.strip()) < MIN_CHARACTERS:
             raise SecretTooShort(f"A {type_} needs at least {MIN_CHARACTERS} characters to be kept out of texts.")
         data = value.encode("utf-8", "surrogatepass")
@@ -48,6 +54,7 @@ class Secrets:
         for needle in encoded | plain:
             squeezed = needle.translate(None, BLANKS)
             self._needles.setdefault(needle if len(squeezed) < _SPLIT_FROM else squeezed, (type_, value))
+        self._values.add(value)
         self._patterns = None
 
     def find(self, layer: Folded, text: str) -> Iterator[tuple[str, str, int, int]]:

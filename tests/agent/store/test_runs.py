@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import NoSuchRun, RunBusy
-from agent.store.runs import RunStatus, this_process
+from agent.store.runs import RunStatus, Used, this_process
+from policies.decision import Reservation
 from policies.errors import StaleEpoch
 from tests.agent.store.conftest import NOW, done, draft, new_run, plan
 
@@ -22,9 +23,19 @@ def test_a_run_comes_back_as_it_was_created(store, opened):
     assert {run.id for run in other.list()} == {"r1", "r2"}
     assert len(other.list(limit=1)) == 1
     store.runs.set_status("r2", RunStatus.PARKED)
-    store.runs.count("r2", steps=2, tokens=70, money_micros=5)
-    (parked,) = other.list(status=RunStatus.PARKED)
-    assert (parked.id, parked.steps, parked.tokens, parked.money_micros) == ("r2", 2, 70, 5)
+    assert [run.id for run in other.list(status=RunStatus.PARKED)] == ["r2"]
+
+
+def test_what_a_run_has_used_is_what_its_limits_count(store, opened):
+    took = {"steps": 2, "calls": 9, "tokens": 70, "micros": 5}
+    mine = [Reservation(key=f"run:r1:{unit}", limit=100, amount=amount) for unit, amount in took.items()]
+    other = Reservation(key="rule:remind:run:r1", limit=100, amount=40)
+    store.records.commit(done(), [draft()], epoch=1, reserve=[*mine, other], now=NOW)
+    back = Reservation(key="run:r1:tokens", limit=100, amount=20)
+    store.records.commit(done(), [draft()], epoch=1, give_back=[back], now=NOW)
+    assert opened().runs.used("r1") == Used(steps=2, tokens=50, money_micros=5)
+    run = opened().runs.get("r1")
+    assert (run.steps, run.tokens, run.money_micros) == (2, 50, 5)
 
 
 def test_an_unknown_run_is_said_so_by_every_way_to_ask_for_it(store):
@@ -89,7 +100,6 @@ def test_a_process_that_lost_its_run_changes_nothing_of_it_any_more(store, opene
         lambda: store.documents.put("r1", "report", {}),
         lambda: store.mandates.set_plan("r1", plan(), ()),
         lambda: store.runs.set_status("r1", RunStatus.DONE),
-        lambda: store.runs.count("r1", steps=1),
         lambda: store.runs.renew("r1", 1, 60),
         lambda: store.records.commit(done(), [draft()], epoch=1, now=NOW),
     ):
