@@ -6,7 +6,8 @@ AgentError
 ├── StoreLocked            operator: another process kept the store to itself for too long
 ├── StoreUnreadable        operator: wrong key, a newer format, or a value that was changed
 ├── RunBusy                person: another live process works on this run
-└── NoSuchRun              person: there is no run with this id
+├── NoSuchRun              person: there is no run with this id
+└── NoSuchQuestion         person: an id or a row that names no single question
 """
 
 from __future__ import annotations
@@ -41,3 +42,7 @@ class RunBusy(AgentError):
 
 class NoSuchRun(AgentError):
     """The id names no run of this store."""
+
+
+class NoSuchQuestion(AgentError):
+    """What was given names no single question, or no row of it."""

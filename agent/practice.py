@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from agent.home import make_home
 from agent.settings import Settings, load_settings
 from agent.store.store import Store
 from agent.wiring import App
@@ -22,7 +23,7 @@ MODEL_KEY = "sk-MADEUP-practice-key"
 
 def make(home: Path, *, script: str | None = None) -> tuple[World, Settings]:
     """A world under `home`/world with a home that works in it; what is there already is kept."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(home)
     world = up(home / "world", script=script)
     for name, source in (("policy.yaml", "back-office.yaml"), ("allow-all.yaml", "allow-all.yaml")):
         package = "policies.presets" if source == "back-office.yaml" else "sandbox.practice"
