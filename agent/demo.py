@@ -66,9 +66,11 @@ def play(script: str) -> int:
     checks.append((say("no secret or personal value in prompts, ledger, records or checkpoints"), not leaks))
     print("\n" + ("=" * 72))
     for text, held in checks:
-        print(f"{'✓' if held else '✗'} {text}")
+        print(f"{'✓' if held else '✗'} {say.told(text)}")
     for leak in leaks[:5]:
         print(f"  leak: planted value {leak.planted} in {leak.where}")
+    print(say("The practice world stays up. To look at these runs: {command}", command=f"export REMIT_HOME={home}"))
+    print(say("To end it: {command}", command=f"{Path(sys.argv[0]).name} practice down"))
     return 0 if all(held for _, held in checks) else 1
 
 

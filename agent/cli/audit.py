@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(run: RunArgument, json: JsonOption = False) -> int:
-    """Every entry of a run's ledger."""
+    """Show every entry of a run's ledger."""
     with desk(as_json=json) as at:
         found = at.runs.find(run)
         own, entries = at.own(found.id, found.principal), told(at, found)
@@ -31,7 +31,10 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
             for entry in entries:
                 at.object(entry)
             return DONE
-        row = ((e["index"], e["at"], e["event"], e["kind"], " ".join(e["rules"]), own(e["what"])) for e in entries)
+        row = (
+            (e["index"], e["at"], e["event"], e["kind"], " ".join(e["rules"]), own(at.say.told(e["what"])))
+            for e in entries
+        )
         at.rows(("entry", "time", "event", "action", "rules", "what"), row)
     return DONE
 
@@ -50,7 +53,8 @@ def verify(
             if fault := ledger.verify(name):
                 broken.append(fault)
                 if not json:
-                    print(at.say("BROKEN: run {run}, entry {index}: {why}", **fault.model_dump()))
+                    told_why = {**fault.model_dump(), "why": at.say.told(fault.why)}
+                    print(at.say("BROKEN: run {run}, entry {index}: {why}", **told_why))
         entries = sum(length for length, _ in chains.values())
         if json:
             faults = [fault.model_dump(mode="json") for fault in broken]

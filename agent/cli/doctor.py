@@ -53,7 +53,8 @@ def doctor(
         async for name, (good, text) in findings(settings, say, quick_s=math.inf if deep else QUICK_S):
             code = FAILED if good is False else code
             found = json_text.dumps({"name": name, "good": good, "text": text}, ensure_ascii=False)
-            print(found if json else f"{ {True: '✓', False: '✗', None: '~'}[good] } {say(name)}: {text}", flush=True)
+            mark = {True: "✓", False: "✗", None: "~"}[good]
+            print(found if json else f"{mark} {say(name)}: {say.told(text)}", flush=True)
         return code
 
     return asyncio.run(whole())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
+from typer.main import get_command
 
 from agent.cli import (
     FAILED,
@@ -26,6 +28,7 @@ from agent.cli import (
     secrets_command,
     tools_command,
 )
+from agent.language import Language, spoken
 
 app = typer.Typer(
     name="remit",
@@ -48,13 +51,18 @@ _HELD = ("RecordsUnavailable", "StoreLocked", "StaleEpoch", "RunBusy", "Submissi
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
+    say = spoken()
     try:
-        code = app(list(arguments), standalone_mode=False)
+        command = get_command(app)
+        if say.code != "en":
+            from agent.cli.help import speak  # start-up time
+
+            speak(command, say)
+        code = command(list(arguments), standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
-        show: Any = error  # what the parser raises shows itself, with the usage of its command
-        show.show()
+        _shown(error, say)
         return USAGE
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -65,17 +73,31 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        return _told(f"{str(error.filename)!r} cannot be used: {error.strerror}", USAGE, arguments)
+        return _told(f"{str(error.filename)!r} cannot be used: {error.strerror}", USAGE, arguments, say)
     except Exception as error:
         name = type(error).__name__
         if type(error).__module__.split(".")[0] not in OURS:
             raise
         code = HELD if name in _HELD else FAILED if name == "AnswerRefused" else USAGE
-        return _told(str(error), code, arguments)
+        return _told(str(error), code, arguments, say)
 
 
-def _told(sentence: str, code: int, arguments: Sequence[str]) -> int:
-    """Show an expected error as one sentence on standard error; its exit code."""
+def _shown(error: Any, say: Language) -> None:
+    """Have what the parser raised show itself, with the usage of its command."""
+    if say.code == "en":
+        error.show()
+        return
+    from agent.cli.help import usage  # start-up time
+
+    english = io.StringIO()
+    error.show(file=english)
+    for line in english.getvalue().splitlines():
+        print(usage(line, say), file=sys.stderr)
+
+
+def _told(sentence: str, code: int, arguments: Sequence[str], say: Language) -> int:
+    """Show an expected error as one sentence on standard error, for programs in English; its exit code."""
     as_json = "--json" in arguments
-    print(json.dumps({"error": sentence}, ensure_ascii=False) if as_json else f"remit: {sentence}", file=sys.stderr)
+    shown = json.dumps({"error": sentence}, ensure_ascii=False) if as_json else f"remit: {say.told(sentence)}"
+    print(shown, file=sys.stderr)
     return code

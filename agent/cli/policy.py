@@ -45,10 +45,13 @@ def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…")], json:
         for fault in faults or [
             say("{path}: policy {name}, {rules} rules, all cases hold.", path=path, name=name, rules=rules)
         ]:
-            print(fault)
+            print(say.told(fault))
     return code
 
 
 def _fault(path: Path, line: str) -> dict[str, Any]:
-    at, column, sentence = line.removeprefix(f"{path}:").split(":", 2)
+    """A fault as facts; line and column are None where the file itself cannot be read."""
+    at, column, sentence = ([*line.removeprefix(f"{path}:").split(":", 2), "", ""])[:3]
+    if not at.isdigit():
+        return {"line": None, "column": None, "fault": line.removeprefix(f"{path}: ")}
     return {"line": int(at), "column": int(column), "fault": sentence.strip()}

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def listed(json: JsonOption = False) -> int:
-    """What each tool declares."""
+    """List your tools and what they declare."""
     with desk(as_json=json) as at:
         found = at.app.own_tools().declarations
         at.rows(
@@ -29,14 +29,14 @@ def listed(json: JsonOption = False) -> int:
 
 
 def check(json: JsonOption = False) -> int:
-    """Read every declaration and run the tools that give an example, confined, in an empty folder."""
+    """Read every declaration, and run each tool on its example if it gives one: confined, in an empty folder."""
     import asyncio  # start-up time
 
     with desk(as_json=json) as at:
         tools = at.app.own_tools()
         faults, n = asyncio.run(tools.check()), len(tools.declarations)
         for fault in () if json else faults:
-            print(fault)
+            print(at.say.told(fault))
         if json or not faults:
             at.tell("Tools: {n}, all right.", n=n, faults=faults)
         return FAILED if faults else DONE

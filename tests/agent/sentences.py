@@ -31,12 +31,12 @@ FOR_THE_MODEL = {"ToolError"}
 # Calls that take a sentence: the number of the argument, or its name.
 SAID: dict[str, tuple[int | str, ...]] = {
     **{"say": (0,), "told": (0,), "_fault": (1,), "deny": (1,), "_denied": (1,), "_not_again": (2,)},
-    **{"_failed": (0,), "_unusable": (1,)},
+    **{"_failed": (0,), "_unusable": (1,), "ask_about_plan": (3,)},
     **{"Decision": ("reason",), "Failed": ("reason",), "Unknown": ("reason",), "replace": ("reason", "what")},
     **{"Broken": ("why",), "Stand": ("trouble",), "Reached": ("missing",), "Typer": ("epilog",)},
     **{"Trouble": (1, 2), "broken": (0,), "away": (0,)},
 }
-SAID_IN_COMMANDS: dict[str, tuple[int | str, ...]] = {"tell": (0,), "rows": (0,)}
+SAID_IN_COMMANDS: dict[str, tuple[int | str, ...]] = {"tell": (0,), "rows": (0,), "_told": (0,)}
 KEYS = ("trouble", "why", "evidence")
 """Keys of dicts under which a sentence stands."""
 DICTS = ("_TITLES", "_LABELS", "flags", "Verdict")
@@ -58,9 +58,18 @@ GIVES = (
 OTHERS = (
     # What the command line's parser says.
     *("Usage: {usage}", "Try '{command}' for help.", "Show this message and exit.", "Arguments", "Options", "Commands"),
-    *("Missing {type} {name}.", "Missing command.", "No such command {name}.", "No such option: {name}"),
+    *(
+        "Missing argument {name}.",
+        "Missing option {name}.",
+        "Missing command.",
+        "Error: {said}",
+        "[OPTIONS]",
+        "COMMAND [ARGS]",
+        "No such command {name}.",
+        "No such option: {name}",
+    ),
     *("No such command {name}. Did you mean {other}?", "No such option: {name} (Possible options: {others})"),
-    *("Option {name} requires an argument.", "Got unexpected extra argument(s) ({arguments})", "argument", "option"),
+    *("Option {name} requires an argument.", "Got unexpected extra argument(s) ({arguments})"),
     *("Invalid value for {name}: {said}", "{value} is not a valid int.", "default: {default}", "required"),
     # What the system and the parser of values say of a file or a value.
     *("No such file or directory", "Permission denied", "Is a directory", "Not a directory", "File exists"),
@@ -72,7 +81,8 @@ OTHERS = (
     *("input should be {choices}", "input should be greater than or equal to {least}"),
     # What stands in tuples and in a module that is left out.
     *("it was begun and then interrupted: yes = it happened, no = it did not", "field {name}", "argument {name}"),
-    *("{what} ({host}, model {model}): {todo}.",),
+    *("{what} ({host}, model {model}): {todo}.", "run a command on {server}: {command}"),
+    "run a command in this run's folder: {command}",
     "Chinese pages show boxes in screenshots: install the package fonts-noto-cjk as root",
     *("extra inputs are not permitted", "input should be a valid {type}", "field required"),
 )
@@ -133,7 +143,10 @@ def _said(scope: ast.AST, known: Known, *, in_commands: bool) -> Iterator[tuple[
         if register := functions.get("register"):
             for node in ast.walk(register):
                 if isinstance(node, ast.Name) and (command := functions.get(node.id)):
-                    yield ast.Constant(node.id, lineno=command.lineno), ast.get_docstring(command) or ""
+                    yield (
+                        ast.Constant(node.id, lineno=command.lineno),
+                        " ".join((ast.get_docstring(command) or "").split()),
+                    )
 
 
 def _own(scope: ast.AST) -> Iterator[ast.AST]:
