@@ -30,10 +30,6 @@ from tools.models.reply import Reply, Usage
 
 _MARGIN = 1.1
 """What an estimate of tokens is multiplied by."""
-_TOO_LONG = (
-    "the conversation has about {:,} tokens, which the model's context of {:,} with {:,} for the answer does not hold; "
-    "set context_tokens and max_reply_tokens in settings.toml as the model has them, or begin a smaller task"
-)
 
 
 class OpenPages(Protocol):
@@ -107,7 +103,12 @@ class Work:
         if self._prompt_tokens() > room:
             transcript.shorten(room / 2 / _MARGIN - len(self.tools) / 3.6)  # by half, so that it is done rarely
         if (needed := self._prompt_tokens()) > room:
-            return Failed(reason=_TOO_LONG.format(needed, facts.context_tokens, reply_tokens))
+            n, most, reply = (f"{tokens:,}" for tokens in (needed, facts.context_tokens, reply_tokens))
+            return Failed(
+                reason=f"the conversation has about {n} tokens, which the model's context of {most} does not hold with "
+                f"{reply} for the reply; set context_tokens and max_reply_tokens as the model has them, "
+                "or begin a smaller task"
+            )
         worst = Usage(
             prompt_tokens=needed, completion_tokens=reply_tokens, reasoning_tokens=0, cached_tokens=0, estimated=True
         )

@@ -114,9 +114,6 @@ class _Judgement:
     def _granted(self, rules: Sequence[Rule]) -> Decision:
         """What allow and ask rules, the mandate and the answers so far add up to."""
         action, asks = self.action, [rule for rule in rules if rule.effect == "ask"]
-        groups = {rule.of.group for rule in asks if rule.of and rule.of.group}
-        if len(groups) > 1:
-            return self.deny(asks, f"error: {_named(asks)} ask different groups; make them one rule")
         approvers = _strictest(asks)
         step = self.mandate.fit(action) if self.mandate else None
         mode = max((AskMode(rule.ask or "each") for rule in asks), key=_MODES.index, default=None)
@@ -176,7 +173,6 @@ def _strictest(asks: Sequence[Rule]) -> Approvers:
     if not given:
         return Approvers()
     return Approvers(
-        group=next((of.group for of in given if of.group), None),
         answers=max(of.answers for of in given),
         within_s=min(of.within for of in given),
         otherwise="stop" if any(of.otherwise == "stop" for of in given) else "skip",

@@ -26,9 +26,10 @@ class AskMode(StrEnum):
 
 
 class Approvers(Value):
-    """Who may answer, how many of them, and how long the question stands."""
+    """How many must answer, and how long the question stands."""
 
     group: str | None = None
+    """Part of the stored format; no rule that loads names one yet."""
     answers: int = Field(default=1, ge=1, le=9)
     within_s: int = Field(default=24 * 3600, ge=60)
     otherwise: str = "skip"

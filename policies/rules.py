@@ -5,6 +5,7 @@ These values are what `policies.load` makes of a file. The order of rules never 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import shlex
@@ -43,7 +44,8 @@ def _kinds(given: Any) -> Any:
     kinds = KINDS if given == "*" else _many(given)
     for kind in kinds:
         if kind not in FIELDS:
-            raise ValueError(f"{kind!r} is no kind of action")
+            near = difflib.get_close_matches(str(kind), KINDS, n=1)
+            raise ValueError(f"{kind!r} is no kind of action" + (f"; did you mean {near[0]!r}?" if near else ""))
     return tuple(sorted(set(kinds)))
 
 
@@ -82,9 +84,10 @@ class When(Value):
 
 
 class Of(Value):
-    """Who is asked, how many must say yes, for how long (30m, 24h, 7d), and what happens if nobody answers."""
+    """How many must say yes, for how long they may (30m, 24h, 7d), and what happens if nobody answers."""
 
     group: Name | None = None
+    """Who is asked. Refused at load until there is a list of people that says who is in a group."""
     answers: Annotated[int, Field(ge=1, le=9)] = 1
     within: Annotated[int, BeforeValidator(_seconds)] = 86400
     otherwise: Literal["skip", "stop"] = "skip"
@@ -183,6 +186,8 @@ class Rule(Value):
                 yield ("commands", n), "a rule that denies takes `program` and `args`: words that must not occur"
         if self.effect == "deny" and any(url.no_query or url.query is not None for url in self.url or ()):
             yield ("url",), "a rule that denies cannot look at the query; allow the queries that are right"
+        if self.of and self.of.group:
+            yield ("of", "group"), "groups of people are not known yet, so anybody could answer; leave 'group' out"
         yield from self._case_faults()
 
     def too_wide(self) -> Iterator[tuple[Where, str]]:

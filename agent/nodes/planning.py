@@ -81,9 +81,9 @@ async def accept(work: Work, state: State) -> Update:
     assert mandate is not None, "a plan was stored before"
     if still_asked(work, pending):
         return {}
-    by, why = plan_answer(work, pending, mandate.plan)
+    by, said = plan_answer(work, pending, mandate.plan)
     if not by:
-        return {"end": "rejected", "trouble": f"the plan was not accepted: {why}"}
+        return {"end": "rejected", "trouble": f"the plan was not accepted: {said}"}
     return _accepted(work, state, mandate.plan, by=by)
 
 
@@ -98,15 +98,8 @@ def plan_answer(work: Work, call: PendingCall, plan: Plan) -> tuple[str, str]:
     """Who accepted exactly this plan under this policy, else nobody; and why not."""
     question = work.store.questions.get(call["waits_for"] or "")
     row = question.row(call["seq"] or 0) if question else None
-    if question is None or row is None:
-        return "", "the question about it is gone"
-    if not question.verdict(row, work.clock.now()):
-        return "", next((a.because for a in row.answers if not a.yes), "") or "nobody accepted it in time"
-    if question.policy_digest != work.policy.digest:
-        return "", "the policy changed after it was shown; start the task again"
-    if row.digest != plan.digest:
-        return "", "it is not the one that was shown"
-    return ", ".join(a.by for a in row.answers), ""
+    said = _why(work, question, row, plan)
+    return ("", said) if said or row is None else (", ".join(a.by for a in row.answers), "")
 
 
 def grant(work: Work, state: State, index: int, plan: Plan, *, by: str) -> int:
@@ -182,6 +175,17 @@ def pending_call(call: ToolCall) -> PendingCall:
 def system_prompt() -> str:
     """The one system prompt of every run; it never holds anything of a task."""
     return files("agent.prompts").joinpath("system.txt").read_text(encoding="utf-8").strip()
+
+
+def _why(work: Work, question: Question | None, row: Row | None, plan: Plan) -> str:
+    """Why the plan is not accepted; empty when it is."""
+    if question is None or row is None:
+        return "the question about it is gone"
+    if not question.verdict(row, work.clock.now()):
+        return next((a.because for a in row.answers if not a.yes), "") or "nobody accepted it in time"
+    if question.policy_digest != work.policy.digest:
+        return "the policy changed after it was shown; start the task again"
+    return "" if row.digest == plan.digest else "it is not the one that was shown"
 
 
 def _accepted(work: Work, state: State, plan: Plan, *, by: str) -> Update:

@@ -249,8 +249,5 @@ async def test_a_task_that_no_context_holds_is_held_in_one_sentence(office: Offi
 
     assert stand.standing == "held"
     assert stand.trouble.startswith("the conversation has about ")
-    assert (
-        "which the model's context of 4,000 with 2,000 for the answer does not hold; set context_tokens"
-        in stand.trouble
-    )
+    assert "which the model's context of 4,000 does not hold with 2,000 for the reply; set" in stand.trouble
     assert not (Model.folder / "model.jsonl").exists()

@@ -41,7 +41,7 @@ rules:
   - {{id: five, effect: allow, action: tool.call, tool: five, limit: {{count: 5, per: day}}, why: not too many}}
   - {{id: each, effect: ask, ask: each, of: {{within: 24h}}, action: tool.call, tool: each, why: one by one}}
   - {{id: batch, effect: ask, ask: batch, of: {{within: 24h}}, action: tool.call, tool: batch, why: on one card}}
-  - {{id: two, effect: ask, ask: each, of: {{group: finance, answers: 2}}, action: tool.call, tool: two, why: by two}}
+  - {{id: two, effect: ask, ask: each, of: {{answers: 2}}, action: tool.call, tool: two, why: by two}}
   - {{id: shut, effect: allow, action: tool.call, tool: shut, why: but see below}}
   - {{id: stop, effect: deny, action: tool.call, tool: shut, why: never}}
   - {{id: files, effect: allow, action: [file.read, file.write], why: the folder of the run}}
@@ -130,7 +130,7 @@ class World:
 class Hand:
     """Carries out the kinds of these tests in a `World`."""
 
-    kinds = frozenset({"tool.call", "file.read", "file.write", "model.call"})
+    kinds = frozenset({"tool.call", "file.read", "file.write", "server.write", "model.call"})
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from agent.store.runs import this_process
-from policies.action import EffectClass, FileWrite, Repeat
+from policies.action import EffectClass, FileWrite, Repeat, ServerWrite
 from policies.decision import Reservation
 from policies.errors import ActionFailed, LimitReached, RecordsUnavailable, StaleEpoch
+from policies.mandate import Plan, PlannedStep
 from policies.outcome import Done, Failed, Outcome, Unknown, Waiting
 from policies.ports import Raw, Submission
 from tests.policies.gating import Bench, model_call, rules, tool
@@ -219,12 +220,29 @@ async def test_a_repeat_that_fails_gives_nothing_back_as_the_first_try_may_have_
     assert granted.spent() == 1
 
 
-async def test_a_repeat_counts_with_the_planned_effect_that_it_has_spent_itself(granted):
+@pytest.mark.parametrize("repeat", [Repeat.SAFE, Repeat.KEYED, Repeat.PROBE])
+async def test_a_repeat_counts_with_the_planned_effect_that_it_has_spent_itself(granted, repeat):
     """An unattended run goes on after a crash, though the plan has no second effect of the kind."""
-    action = tool("once", repeat=Repeat.SAFE)
+    action = tool("once", repeat=repeat)
     await _begin(granted, action, "acted", attended=False)
     assert isinstance(await granted.submit(action, attended=False), Done)
     assert granted.spent("once") == 1
+    assert len(granted.world.happened) == (2 if repeat is Repeat.SAFE else 1)
+
+
+@pytest.mark.parametrize("crashed_at", ["act", "acted"])
+async def test_a_write_on_a_server_that_was_cut_off_unattended_is_looked_for_and_not_asked_about(bench, crashed_at):
+    more = "  - {id: put, effect: allow, action: server.write, server: web-1, path: /srv/**, why: its files,\n"
+    more += "     match: [/srv/a.txt], not_match: [/etc/passwd]}\n"
+    bench.under(rules(more=more))
+    bench.accept(Plan(summary="s", steps=(PlannedStep(n=1, title="put", kind="server.write"),)))
+    action = ServerWrite(server="web-1", path="/srv/a.txt", text="x")
+    await _begin(bench, action, crashed_at, attended=False)
+    outcome = await bench.submit(action, attended=False)
+    assert isinstance(outcome, Done if crashed_at == "acted" else Failed)
+    assert len(bench.world.tried) == 1  # looked for, not done again
+    spent = bench.store.mandates.get(bench.run).spent
+    assert spent == {1: 1 if crashed_at == "acted" else 0}
 
 
 async def test_a_repeat_that_the_policy_denies_now_is_not_done_again(granted):

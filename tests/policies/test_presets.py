@@ -41,7 +41,7 @@ def said(decision: Decision) -> str:
     words = [decision.effect.name, *decision.rules]
     kept, who = decision.obligations, decision.approvers
     if decision.ask:
-        words += [f"ask={decision.ask.value}", f"group={who.group}", f"answers={who.answers}"]
+        words += [f"ask={decision.ask.value}", f"answers={who.answers}"]
         words += [f"within={who.within_s}", f"otherwise={who.otherwise}"]
     if decision.planned == 1:
         words.append("planned=1")
