@@ -37,3 +37,15 @@ def done_actions(store: Store, run: str, *, prefix: str, before: int) -> Iterato
 def counted(store: Store, run: str) -> Counter[str]:
     """How often each event occurred."""
     return Counter(entry.event for entry in store.ledger.entries(run))
+
+
+def failed_steps(store: Store, run: str) -> dict[int, str]:
+    """The planned steps of which something failed or is not known, each with what was said of it last."""
+    planned, found = {}, {}
+    for entry in store.ledger.entries(run):
+        if entry.event == "intent":
+            planned[entry.seq] = entry.facts.get("planned")
+        elif entry.event in ("failed", "unknown") and isinstance(step := planned.get(entry.seq), int):
+            body = store.ledger.body(run, entry.index)
+            found[step] = str(body.get("reason", "")) if isinstance(body, dict) else ""
+    return found

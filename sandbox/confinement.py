@@ -115,8 +115,8 @@ def probe() -> Reached:
 
 def require(least: Level) -> Level:
     """The level a child will run at, or SandboxUnavailable if that is below `least`, or no wall at all."""
-    reached = probe()
-    if reached.level < max(least, Level.NAMESPACES):
+    reached, least = probe(), max(least, Level.NAMESPACES)
+    if reached.level < least:
         raise SandboxUnavailable(
             f"This needs confinement level {least.name.lower()!r}, this machine gives "
             f"{reached.level.name.lower()!r}. {' '.join(reached.missing)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agent.history import counted
+from agent.history import counted, failed_steps
 from agent.state import State
 from agent.work import Work, label_json, label_of
 from policies.action import Action, BrowserOpen, FileRead, ServerRun, ShellRun, TableRead
@@ -129,9 +129,12 @@ def _report(work: Work, state: State, mandate: Mandate | None, end: str) -> dict
     checks = work.store.documents.get(work.run, "checks") or {}
     steps = mandate.plan.steps if mandate else ()
     events, used, rows = counted(work.store, work.run), work.store.runs.used(work.run), []
+    failed = failed_steps(work.store, work.run)
     for step in steps:
         check = checks.get(str(step.n), {})
         done = progress.get(str(step.n), {}).get("done", 0)
+        if not done and not check and step.n in failed:  # tried in vain, whatever the model says of it
+            check = {"verdict": "failed", "evidence": failed[step.n]}
         rows.append(
             {
                 "n": step.n,
