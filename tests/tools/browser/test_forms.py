@@ -327,6 +327,36 @@ async def test_a_page_sends_no_form_by_itself(hand: Hand, web: Site) -> None:
     assert "note: blocked: POST shop.example" in text and web.posted() == []
 
 
+TRIES = """<script>
+let rounds = 0;
+setInterval(() => {
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) fetch('/api', {method}).catch(() => 0);
+  navigator.sendBeacon('/beacon', 'x');
+  const old = new XMLHttpRequest(); old.open('POST', '/xhr'); old.send('x');
+  const form = document.createElement('form');
+  form.method = 'post'; form.action = '/pushed'; form.target = 'inner';
+  document.body.append(form); form.submit(); form.remove();
+  fetch('/looked').then(() => { document.title = `rounds: ${++rounds}` });
+}, 20);
+</script><iframe name=inner></iframe>"""
+
+
+async def test_a_page_changes_nothing_outside_a_permitted_act(hand: Hand, web: Site, browser: Browser) -> None:
+    """Neither while it loads, nor later while nobody looks, and not after a form of it was sent either."""
+    await hand.open(web.show("/", f"{POST}{TRIES}"))
+    tab = browser.open_tab("r1")
+    assert tab is not None
+    await tab.page.wait_for_function("rounds > 3")
+    assert {seen.method for seen in web.seen} == {"GET"}
+    assert "/looked" in [seen.path for seen in web.seen]
+
+    await hand.open(web.show("/", POST))
+    await hand.click('"Go"')
+    sent = len(web.seen)
+    await tab.page.evaluate("fetch('/later', {method: 'POST'}).catch(() => 0)")
+    assert [(seen.method, seen.path) for seen in web.seen[: sent + 1] if seen.method != "GET"] == [("POST", "/good")]
+
+
 async def test_a_script_may_not_name_a_field_to_hide_the_form(hand: Hand, web: Site) -> None:
     names = "".join(
         f"<input type=hidden name={n} value=/x>" for n in ("action", "method", "submit", "elements", "checkValidity")
