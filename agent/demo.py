@@ -69,8 +69,13 @@ def play(script: str) -> int:
         print(f"{'✓' if held else '✗'} {say.told(text)}")
     for leak in leaks[:5]:
         print(f"  leak: planted value {leak.planted} in {leak.where}")
-    print(say("The practice world stays up. To look at these runs: {command}", command=f"export REMIT_HOME={home}"))
-    print(say("To end it: {command}", command=f"{Path(sys.argv[0]).name} practice down"))
+    print(
+        say(
+            "The practice world stays up. To look at these runs: {command}",
+            command=f"REMIT_HOME={home} {sys.argv[0]} runs list",
+        )
+    )
+    print(say("To end it: {command}", command=f"{sys.argv[0]} practice down"))
     return 0 if all(held for _, held in checks) else 1
 
 

@@ -39,13 +39,14 @@ _SAID = {
 def load(path: Path, *, practice: bool = False) -> Policy:
     """The policy in a file. BadPolicy names every fault as `file:line:column: sentence`, one a line.
 
-    A policy with `practice_only` loads only when `practice` says that this is the practice world.
+    A file that cannot be read has no place. A policy with `practice_only` loads only when `practice` says that this is
+    the practice world.
     """
     try:
         with path.open("rb") as file:
             return loads(file.read(MAX_BYTES + 1).decode(), str(path), practice=practice)
     except OSError as error:
-        raise BadPolicy(f"{path}:1:1: the policy cannot be read: {error.strerror}; name another file") from error
+        raise BadPolicy(f"{path}: the policy cannot be read: {error.strerror}; name another file") from error
     except UnicodeDecodeError as error:
         raise BadPolicy(f"{path}:1:1: the policy is not UTF-8; save it as UTF-8") from error
 

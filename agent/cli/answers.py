@@ -9,15 +9,20 @@ import typer
 
 from agent.cli import DONE, FAILED
 from agent.cli.desk import Desk, JsonOption, desk
+from agent.errors import NoSuchQuestion
 from policies.errors import AnswerRefused
 
 if TYPE_CHECKING:
     from policies.question import Question
 
-Ids = Annotated[list[str], typer.Argument(help="Ids of questions, or how they begin.")]
-RowOption = Annotated[list[int] | None, typer.Option("--row", help="Only this row of the card; may be repeated.")]
-AsOption = Annotated[str | None, typer.Option("--as", help="Answer as a practice identity; practice homes only.")]
-Because = Annotated[str, typer.Option("--because", help="The reason; the model reads it.")]
+Ids = Annotated[list[str], typer.Argument(help="Ids of questions, or how they begin; see: remit questions")]
+RowOption = Annotated[
+    list[int] | None, typer.Option("--row", metavar="N", help="Only this row of the card; may be repeated.")
+]
+AsOption = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="Answer as a practice identity; practice homes only.")
+]
+Because = Annotated[str, typer.Option("--because", metavar="TEXT", help="The reason, in words; the model reads it.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def questions(json: JsonOption = False) -> int:
-    """Everything that waits for an answer, as cards."""
+    """Show everything that waits for an answer, as cards."""
     with desk(as_json=json) as at:
         now = at.app.clock.now()
         open_ones = [q for q in at.app.store.questions.all() if not q.settled(now)]
@@ -39,12 +44,12 @@ def questions(json: JsonOption = False) -> int:
 
 
 def approve(ids: Ids, row: RowOption = None, name: AsOption = None, json: JsonOption = False) -> int:
-    """Say yes to exactly what the cards say."""
+    """Say yes to exactly what these cards say. The run then goes on with: remit runs resume."""
     return _answer(ids, row, name, yes=True, because="", as_json=json)
 
 
 def reject(ids: Ids, because: Because, row: RowOption = None, name: AsOption = None, json: JsonOption = False) -> int:
-    """Say no, with a reason."""
+    """Say no, with a reason, which the model reads. The run then goes on with: remit runs resume."""
     return _answer(ids, row, name, yes=False, because=because, as_json=json)
 
 
@@ -55,7 +60,7 @@ def _answer(ids: list[str], rows: list[int] | None, name: str | None, *, yes: bo
         by = _identity(at, name)
         asked = [_find(at, prefix) for prefix in ids]
         if rows and len(asked) > 1:
-            raise AnswerRefused("rows belong to one card; answer the cards one at a time")
+            raise NoSuchQuestion("rows belong to one card; answer the cards one at a time")
         for question in asked:
             if sys.stdin.isatty() and sys.stdout.isatty() and not as_json:
                 _show(at, question, by=by)
@@ -90,7 +95,7 @@ def _find(at: Desk, prefix: str) -> Question:
     found = [q for q in kept if q.id == prefix.upper()] or [q for q in kept if q.id.startswith(prefix.upper())]
     if len(found) != 1:
         many = "several questions begin" if found else "no question begins"
-        raise AnswerRefused(f"{many} with {prefix!r}; see them with: remit questions")
+        raise NoSuchQuestion(f"{many} with {prefix!r}; see them with: remit questions")
     return found[0]
 
 
@@ -100,7 +105,7 @@ def _rows(question: Question, numbers: list[int] | None) -> list[int]:
         open_rows = [r.seq for r in question.rows if question.verdict(r, question.asked_at) is None]
         return open_rows or [r.seq for r in question.rows]
     if wrong := [n for n in numbers if not 1 <= n <= len(question.rows)]:
-        raise AnswerRefused(f"question {question.id!r} has no row {wrong[0]}; it has {len(question.rows)}")
+        raise NoSuchQuestion(f"question {question.id!r} has no row {wrong[0]}; it has {len(question.rows)}")
     return [question.rows[n - 1].seq for n in numbers]
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from agent.runs import Runs
     from agent.wiring import App
 
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
-RunArgument = Annotated[str, typer.Argument(help="The run's id, or how it begins.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+RunArgument = Annotated[str, typer.Argument(help="The run's id, or how it begins; see: remit runs list")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,19 +40,18 @@ class Desk:
             return str
 
     def rows(self, names: Sequence[str], found: Iterable[Sequence[Any]]) -> None:
-        """Rows as JSON objects by name, in columns under the names on a terminal, separated by tabs in a pipe."""
+        """Rows as JSON objects by name, or under the names: in columns on a terminal, tabs between them in a pipe."""
         if self.as_json:
             for row in found:
                 self.object(dict(zip(names, row, strict=True)))
             return
-        lines = [[_cell(value) for value in row] for row in found]
+        lines = [[self.say(name) for name in names], *([_cell(value) for value in row] for row in found)]
         if not sys.stdout.isatty():
-            for line in lines:
+            for line in lines if len(lines) > 1 else ():
                 print("\t".join(line))
             return
         from agent.cli.screen import width  # start-up time
 
-        lines.insert(0, [self.say(name) for name in names])
         widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             padded = (cell + " " * (wide - width(cell)) for cell, wide in zip(line, widths, strict=True))

@@ -19,6 +19,7 @@ from agent.errors import BadSettings
 
 if TYPE_CHECKING:
     from agent.language import Language
+    from agent.settings import ModelSettings
 
 PROVIDERS = {
     "DashScope": ("https://dashscope.aliyuncs.com/compatible-mode/v1", "qwen3.8-flash"),
@@ -36,30 +37,33 @@ def register(app: typer.Typer) -> None:
 
 
 def init() -> int:
-    """Ask for language, model, key and a starter policy, keep them, and look whether all of it works."""
+    """Ask for language, model server, model, key and a starter policy, keep them, and look whether all of it works."""
     from agent.cli.doctor import doctor  # start-up time
     from agent.language import Language
     from agent.settings import load_settings
 
     settings = load_settings()
-    home, model = settings.home, settings.model
-    code = _asked("Language / 语言", settings.language, ("en", "zh"))
-    say = Language(code)
-    now = next((name for name, (url, _) in PROVIDERS.items() if url == model.base_url), "other")
-    provider = _asked(say("Model server"), now if model.base_url else "DashScope", tuple(PROVIDERS))
-    url, name = (model.base_url, model.model) if model.base_url and provider == now else PROVIDERS[provider]
-    url = _asked(say("Base URL"), url)
-    if urlsplit(url).scheme not in ("http", "https") or not (host := urlsplit(url).hostname):
-        raise BadSettings(f"{url!r} is no base URL such as http://127.0.0.1:8000/v1; run remit init again")
-    name = _asked(say("Model"), name)
-    with desk() as at:
-        key = _key(at, say, host, model.key)
-    policy, path = home / "policy.yaml", home / "settings.toml"
-    if not policy.exists():
-        preset = _asked(say("Starter policy"), POLICIES[0], POLICIES)
+    policy, path, model = settings.home / "policy.yaml", settings.home / "settings.toml", settings.model
+    try:
+        code = _asked("Language / 语言", settings.language, ("en", "zh"))
+        say = Language(code)
+        url, name = _server(say, model)
+        host = str(urlsplit(url).hostname)
+        with desk() as at:
+            key, value = _key(at, say, host, model.key)
+            preset = "" if policy.exists() else _asked(say("Starter policy"), POLICIES[0], POLICIES)
+            before = path.read_text("utf-8") if path.exists() else ""
+            after = changed(before, {"language": code}, {"base_url": url, "model": name, "key": key}, str(path))
+            # All is asked; from here on it is written.
+            if value:
+                at.app.keep_secret(key, value, (host,))
+    except EOFError:
+        raise BadSettings("the input ended before everything was asked, so nothing is set; run: remit init") from None
+    if preset:
         _write(policy, files("policies").joinpath("presets", f"{preset}.yaml").read_text("utf-8"))
-    before = path.read_text("utf-8") if path.exists() else ""
-    _write(path, changed(before, {"language": code}, {"base_url": url, "model": name, "key": key}, str(path)))
+    else:
+        print(say("Your policy is kept as it is: {policy}", policy=policy))
+    _write(path, after)
     print(say("Written: {path}. What may be done stands in {policy}: make it yours.", path=path, policy=policy))
     return doctor()
 
@@ -98,8 +102,31 @@ def _set(lines: list[str], start: int, values: dict[str, str]) -> None:
             lines[at] = line
 
 
-def _key(at: Desk, say: Language, host: str, named: str) -> str:
-    """The name under which the server's key is kept; empty for a server that needs none."""
+def _server(say: Language, model: ModelSettings) -> tuple[str, str]:
+    """Base URL and model; what is set already is proposed."""
+    now = next((name for name, (url, _) in PROVIDERS.items() if url == model.base_url), "other")
+    provider = _asked(say("Model server"), now if model.base_url else "DashScope", tuple(PROVIDERS))
+    proposed = (model.base_url, model.model) if model.base_url and provider == now else PROVIDERS[provider]
+    while True:
+        url = _asked(say("Base URL"), proposed[0])
+        try:
+            if urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname:
+                break
+        except ValueError:  # brackets that hold no address
+            pass
+        print(
+            say(
+                "{url} is no base URL such as http://127.0.0.1:8000/v1; it begins with http:// or https://",
+                url=repr(url),
+            )
+        )
+    while not (name := _asked(say("Model"), proposed[1])):
+        print(say("A model must be named, as the server names it."))
+    return url, name
+
+
+def _key(at: Desk, say: Language, host: str, named: str) -> tuple[str, str]:
+    """The name under which the server's key is kept, empty for a server that needs none; and a key to be kept."""
     vault, fresh = at.app.vault, f"model-key-{host}"
     kept = next((n for n in (named, "model-key", fresh) if n and (s := vault.find(n)) and host in s.sinks), "")
     prompt = say("API key (empty: keep the one that is there)") if kept else say("API key (empty: none is needed)")
@@ -107,18 +134,14 @@ def _key(at: Desk, say: Language, host: str, named: str) -> str:
     if value:
         # The key of another host is kept under its own name: it is never sent here, and never lost.
         kept = kept or ("model-key" if vault.find("model-key") is None else fresh)
-        at.app.keep_secret(kept, value, (host,))
-    return kept
+    return kept, value
 
 
 def _asked(prompt: str, proposed: str, choices: tuple[str, ...] = ()) -> str:
-    """What the person types, else what is proposed; one of the choices where there are some."""
+    """What the person types, else what is proposed; one of the choices where there are some. EOFError."""
     shown = f" ({', '.join(choices)})" if choices else ""
     while True:
-        try:
-            typed = input(f"{prompt}{shown}{f' [{proposed}]' if proposed else ''}: ").strip() or proposed
-        except EOFError:
-            return proposed
+        typed = input(f"{prompt}{shown}{f' [{proposed}]' if proposed else ''}: ").strip() or proposed
         found = [c for c in choices if c.lower().startswith(typed.lower())]
         if not choices or len(found) == 1:
             return found[0] if found else typed

@@ -16,18 +16,21 @@ def register(app: typer.Typer) -> None:
 
 
 def up() -> int:
-    """Start the practice world and make its home; says how to use it."""
+    """Start the practice world and make its home, beside yours; the last line printed sets REMIT_HOME to it."""
     from agent.demo import practice_home  # start-up time
+    from agent.language import Language
     from agent.practice import make
 
-    world, _ = make(practice_home(), script="sandbox.practice.scripts.demo:exact")
+    world, settings = make(practice_home(), script="sandbox.practice.scripts.demo:exact")
+    say = Language(settings.language)
     print(f"shop.example {world.shop.url}   web-1 {world.web1.host}:{world.web1.port}   model {world.model.url}/v1")
+    print(say("To work in it, run the next line; to end it: remit practice down"))
     print(f"export REMIT_HOME={practice_home()}")
     return 0
 
 
 def down() -> int:
-    """End the practice world; its home is kept."""
+    """End the practice world; its home with runs and ledger is kept."""
     from agent.demo import practice_home  # start-up time
     from sandbox.practice.world import down as end
 
@@ -36,19 +39,22 @@ def down() -> int:
 
 
 def status() -> int:
-    """What of the practice world is up."""
+    """Show what of the practice world is up: exit code 1 if a part of it is down."""
     from agent.demo import practice_home  # start-up time
+    from agent.language import spoken
     from sandbox.practice.world import status as look
 
-    found = look(practice_home() / "world")
+    found, say = look(practice_home() / "world"), spoken()
     for part in found.parts:
-        print(f"{part.name:<8} {'up' if part.up else 'down':<5} {part.address.url if part.address else ''}")
-    print(f"worker   {found.worker.value if found.worker else 'down'}")
+        print(f"{part.name:<8} {say('up' if part.up else 'down'):<5} {part.address.url if part.address else ''}")
+    print(f"worker   {found.worker.value if found.worker else say('down')}")
     return 0 if found.up else 1
 
 
-def demo(script: str = typer.Option("exact", help="exact, sloppy or hostile.")) -> int:
-    """One task twice, with and without the policy; ends 0 only if everything is as it should be."""
+def demo(
+    script: str = typer.Option("exact", metavar="NAME", help="What the model is like: exact, sloppy or hostile."),
+) -> int:
+    """Play one task twice, without and with the policy: exit code 0 only if all is as it should be."""
     from agent.demo import play  # start-up time
 
     return play(script)

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from agent.runs import Runs, Stand
     from agent.wiring import App
 
-PolicyOption = Annotated[Path | None, typer.Option(help="Policy file; default: policy.yaml in REMIT_HOME.")]
+PolicyOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Policy file; default: policy.yaml in REMIT_HOME.")
+]
+
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder for the deliverables, also when it ends later.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,28 +38,34 @@ def register(app: typer.Typer) -> None:
 def run(
     task: Annotated[str, typer.Argument(help="The task, in words.")],
     policy: PolicyOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its decisions; do nothing.")] = False,
-    file: Annotated[list[Path] | None, typer.Option(help="A file to hand over; may be repeated.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the deliverables.")] = None,
-    accept: Annotated[bool, typer.Option("--accept", help="Accept the plan beforehand.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask the model for a plan, show what the policy says to it, and end.")
+    ] = False,
+    file: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A file to hand over; may be repeated.")
+    ] = None,
+    out: OutOption = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Accept the plan unseen; what the policy asks about is still asked.")
+    ] = False,
     json: JsonOption = False,
 ) -> int:
-    """Plan a task, show what it will do, and do it within the policy."""
+    """Plan a task, show the plan, and do it as far as you and the policy allow."""
 
     async def whole(app: App, runs: Runs) -> int:
-        run_id = runs.start(task, policy=app.policy(), files=file or (), accept=accept, dry_run=dry_run)
-        return await follow(app, runs, run_id, as_json=json, out=out)
+        run_id = runs.start(task, policy=app.policy(), files=file or (), accept=accept, dry_run=dry_run, out=out)
+        return await follow(app, runs, run_id, as_json=json)
 
     return session(whole, policy)
 
 
 def chat(policy: PolicyOption = None) -> int:
-    """Talk: each line is a task of its own; an empty line or Ctrl-D ends."""
+    """Give one task a line, each a run of its own; an empty line or Ctrl-D ends."""
 
     async def whole(app: App, runs: Runs) -> int:
         code, rules = DONE, app.policy()
         while task := _typed("> "):
-            code = await follow(app, runs, runs.start(task, policy=rules), as_json=False, out=None)
+            code = await follow(app, runs, runs.start(task, policy=rules), as_json=False)
         return code
 
     return session(whole, policy)
@@ -82,14 +94,20 @@ async def follow(
     run_id: str,
     *,
     as_json: bool,
-    out: Path | None,
+    out: Path | None = None,
     answer: Callable[[Screen, Stand], bool] | None = None,
 ) -> int:
-    """Advance a run, have its questions answered where somebody is there, show what came of it; the exit code."""
+    """Advance a run, have its questions answered where somebody is there, show what came of it; the exit code.
+
+    Without `out` the deliverables go where the run was started with, once: when it reaches its end.
+    """
     from agent.cli.screen import Screen  # start-up time
     from agent.language import Language
 
     screen = Screen(Language(app.settings.language), as_json=as_json, restore=app.redactor(run_id).shown)
+    if out is None and app.store.documents.get(run_id, "report") is None:
+        kept = (app.store.documents.get(run_id, "options") or {}).get("out")
+        out = Path(kept) if kept else None
     screen.line(f'{{"run": "{run_id}"}}' if as_json else f"remit {run_id}")
 
     def watch(event: Event) -> None:
@@ -109,13 +127,15 @@ async def follow(
         print(screen.say("Stopped. Go on with: remit runs resume {run}", run=run_id), file=sys.stderr)
         raise
     made: tuple[str, ...] = ()
-    if out is not None and stand.standing == "done":
+    if out and stand.standing == "done":
         made = tuple(str(p) for p in runs.deliver(run_id, out))
     if stand.standing == "waiting" and not _someone_there():
         for question in stand.questions:
             screen.question(question)
     intact = app.store.ledger.verify(run_id) is None if stand.standing == "done" else None
     screen.report(stand, made, intact)
+    if out and stand.standing in ("waiting", "held", "stopped") and not as_json:
+        screen.line(screen.say("Then the deliverables go to {folder}.", folder=out))
     return _code(stand)
 
 
@@ -141,7 +161,7 @@ def _answer_here(app: App, screen: Screen, stand: Stand) -> bool:
             try:
                 app.store.questions.answer(question.id, {row.seq: answer}, now)
             except AnswerRefused as error:  # somebody else was quicker, or it is too late: the run goes on with that
-                screen.line(str(error))
+                screen.line(screen.say.told(str(error)))
     return True
 
 

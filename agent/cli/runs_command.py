@@ -7,13 +7,13 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agent.cli import DONE, HELD
 from agent.cli.desk import Desk, JsonOption, RunArgument, desk
-from agent.errors import BadTask
+from agent.errors import BadSettings, BadTask, StoreUnreadable
 
 if TYPE_CHECKING:
     from agent.store.runs import Run
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STOP_S = 3.0
 """How long `stop` waits for it to take effect; a run looks for the wish every second."""
 
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to copy the files into.")]
+OutOption = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to copy the files into.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,16 +33,19 @@ def register(app: typer.Typer) -> None:
 
 
 def listed(json: JsonOption = False) -> int:
-    """The newest fifty runs."""
+    """List the newest fifty runs; those in which the doctor asked the model are left out."""
+    from agent.runs import PROBE  # start-up time
+
     with desk(as_json=json) as at:
-        found = at.app.store.runs.list()
+        task = at.app.store.documents.sealed
+        found = [r for r in at.app.store.runs.list() if r.title != PROBE or task(r.id, "task")]
         row = ((r.id, r.created_at, r.status.value, r.tokens, r.questions, _title(at, r)) for r in found)
         at.rows(("run", "begun", "status", "tokens", "questions", "task"), row)
     return DONE
 
 
 def show(run: RunArgument, json: JsonOption = False) -> int:
-    """One run: its plan, steps, questions, report, and what it used."""
+    """Show one run: its policy, plan, steps, questions, report, what it used, and why it does not go on."""
     from agent.cli.audit import told  # start-up time
     from agent.cli.screen import Screen
     from agent.runs import Stand
@@ -54,20 +57,26 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
         report = store.documents.get(found.id, "report")
         steps = [s for s in told(at, found) if s["event"] in ("done", "failed", "denied", "unknown")]
         steps = [s for s in steps if s["kind"] != "model.call"]
+        policy, why = _policy(at, found), _why(at, found)
         if json:
             plan = mandate.model_dump(mode="json") if mandate else None
             asked = [q.model_dump(mode="json") for q in questions]
-            row = asdict(found) | {"title": _title(at, found), "mandate": plan, "preflight": preflight}
+            row = asdict(found) | {"title": _title(at, found), "policy": policy, "why": why}
+            row |= {"mandate": plan, "preflight": preflight}
             at.object(row | {"steps": steps, "asked": asked, "report": report})
             return DONE
         own = at.own(found.id, found.principal)
         screen = Screen(at.say, restore=own)
         screen.line(f"{found.id}  {at.say(found.status.value)}  {found.created_at:%Y-%m-%d %H:%M} UTC")
         screen.line(_title(at, found))
+        if why:
+            screen.line(f"{at.say(found.status.value)}: {own(why)}\n  remit runs resume {found.id}")
         if mandate and preflight:
-            screen.plan(mandate.plan, preflight, found.policy_digest[:12])
+            screen.plan(mandate.plan, preflight, policy)
+        else:
+            screen.line(f"{at.say('policy')}: {policy}")
         for step in steps:
-            what = f"{at.say(step['event'])}  {own(step['what'])}"
+            what = f"{at.say(step['event'])}  {own(at.say.told(step['what']))}"
             screen.line(f"  {step['at']:%H:%M:%S} {what}  {' '.join(step['rules'])}")
         for question in questions:
             if not question.settled(at.app.clock.now()):
@@ -80,7 +89,7 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
 
 
 def files(run: RunArgument, out: OutOption = None, json: JsonOption = False) -> int:
-    """The files in a run's folder; --out copies them."""
+    """List the files in a run's folder; with --out, copy them all."""
     from sandbox.workspace import open_beneath  # start-up time
 
     with desk(as_json=json) as at:
@@ -96,10 +105,18 @@ def files(run: RunArgument, out: OutOption = None, json: JsonOption = False) -> 
             with source, target.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
         at.rows(("file", "bytes", "changed"), ((e.path, e.size_bytes, e.modified_at) for e in entries))
+        if out and not json:
+            print(at.say("Copied {n} files to {folder}.", n=len(entries), folder=out.absolute()))
     return DONE
 
 
-def resume(run: RunArgument, out: OutOption = None, json: JsonOption = False) -> int:
+def resume(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the deliverables, other than at first.")
+    ] = None,
+    json: JsonOption = False,
+) -> int:
     """Go on with a run that waits, was held or was stopped."""
     from agent.cli.run_command import follow, session  # start-up time
 
@@ -121,6 +138,43 @@ def stop(run: RunArgument, json: JsonOption = False) -> int:
             **{"run": now.id, "status": now.status.value, "owner": now.owner},
         )
         return HELD if going else DONE
+
+
+def _policy(at: Desk, run: Run) -> str:
+    """Name and digest of the policy the run was begun under; where its file says something else now, that too."""
+    from policies.errors import BadPolicy  # start-up time
+
+    if not (path := _document(at, run, "options").get("policy")):
+        return run.policy_digest[:12]
+    try:
+        now = at.app.policy(Path(path))
+    except (BadSettings, BadPolicy):
+        return at.say("{digest}; it cannot be read any more: {path}", digest=run.policy_digest[:12], path=path)
+    if now.digest == run.policy_digest:
+        return f"{now.name} {now.digest[:12]}"
+    was = {"was": run.policy_digest[:12], "now": now.digest[:12]}
+    return at.say("{name} {now}; it was {was} when the run began", name=now.name, **was)
+
+
+def _why(at: Desk, run: Run) -> str:
+    """Why a parked or stopped run does not go on; empty for others."""
+    if run.status.value == "stopped":
+        return at.say("somebody stopped it")
+    if run.status.value != "parked":
+        return ""
+    now = at.app.clock.now()
+    if waits := [q.id for q in at.app.store.questions.all(run.id) if not q.settled(now)]:
+        return at.say("it waits for an answer to {ids}; see: remit questions", ids=" ".join(waits))
+    found = at.app.saver.get_tuple({"configurable": {"thread_id": run.id}})
+    trouble = found.checkpoint["channel_values"].get("trouble") if found else None
+    return trouble or at.say("its question is answered, or what held it may be over")
+
+
+def _document(at: Desk, run: Run, name: str) -> dict[str, Any]:
+    try:
+        return at.app.store.documents.get(run.id, name) or {}
+    except StoreUnreadable:  # erased
+        return {}
 
 
 def _title(at: Desk, run: Run) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 from agent.events import Event
 from agent.language import Language
 from agent.runs import Stand
+from policies.action import Action
 from policies.card import action_card, command_text
 from policies.decision import Decision, Effect
-from policies.mandate import Plan
+from policies.mandate import Plan, PlannedStep
 from policies.outcome import Done, Failed, Refused, Unknown, Waiting
 from policies.question import Question, visible
 
@@ -52,10 +53,10 @@ class Screen:
         head = self.say("Plan, from your words only")
         self.line(f"{head}{' ' * max(2, 58 - width(head))}{self.say('policy')}: {policy}")
         for step, row in zip(plan.steps, preflight["rows"], strict=True):
-            text = f"  {step.n} {_pinned(step)}"
+            text = f"  {step.n} {self._pinned(step)}"
             self.line(f"{text}{' ' * max(2, 60 - width(text))}{self.say(row['verdict'])}")
             if row["verdict"] in ("refused", "depends"):
-                self.line(f"      {row['reason']}")
+                self.line(f"      {self.say.told(row['reason'])}")
         flags = {"untrusted": "reads what strangers wrote", "private": "reads private data", "way_out": "can send"}
         reach = [self.say(text) for name, text in flags.items() if preflight[name]]
         self.line(self.say("Nothing else is granted.") + (f" {self.say('It')} {', '.join(reach)}." if reach else ""))
@@ -67,9 +68,12 @@ class Screen:
             return
         self.line(f"\n? {question.id}  {self.say('until')} {question.expires_at:%Y-%m-%d %H:%M} UTC")
         for n, row in enumerate(question.rows, 1):
-            self.line(f"  {n}. {self._own(row.title)}")
+            self.line(f"  {n}. {self._told(row.title)}")
             for label, text in row.lines:
-                self.line(f"     {self.say(label) if label else '':<10} {self._own(text)}")
+                head = self.say.told(label)
+                # Values stay to the letter; these are our own words.
+                shown = self._told(text) if label in ("why", "planned", "asked") else self._own(text)
+                self.line(f"     {head}{' ' * (10 - width(head))} {shown}")
 
     def report(self, stand: Stand, made: tuple[str, ...] = (), intact: bool | None = None) -> None:
         """What came of the run, from the evidence; the model's words stand apart."""
@@ -86,7 +90,7 @@ class Screen:
             verdict = row["verdict"]
             times = f" ×{row['times']}" if row["times"] > 1 else ""
             shown = self.say(verdict) if verdict else self.say("done")
-            evidence = f"  ({self._own(row['evidence'])})" if row["evidence"] else ""
+            evidence = f"  ({self._told(row['evidence'])})" if row["evidence"] else ""
             self.line(f"{MARKS.get(verdict, '~')} {row['n']} {self._own(row['title'])}{times}  {shown}{evidence}")
         if report.get("summary"):
             self.line(self.say("The model says: {text}", text=self._own(report["summary"])))
@@ -116,44 +120,62 @@ class Screen:
                 )
             case "waiting":
                 ids = " ".join(q.id for q in stand.questions)
-                self.line(self.say("Waiting for an answer: remit approve {ids} (or reject), then", ids=ids))
+                self.line(
+                    self.say(
+                        "Waiting for an answer: remit approve {ids} (or: remit reject {ids} --because TEXT), then",
+                        ids=ids,
+                    )
+                )
                 self.line(f"  remit runs resume {stand.run}")
                 return
             case "held" | "stopped":
-                self.line(self.say("Held: {why}", why=self._own(stand.trouble)))
+                self.line(self.say("Held: {why}", why=self._told(stand.trouble)))
                 self.line(f"  remit runs resume {stand.run}")
                 return
             case "previewed":
                 self.line(self.say("This was a dry run: nothing was done."))
             case _:
-                self.line(self.say("Not done: {why}", why=self._own(stand.trouble)))
+                self.line(self.say("Not done: {why}", why=self._told(stand.trouble)))
         self.line(f"  remit runs files {stand.run}     remit audit show {stand.run}")
 
     def _outcome(self, event: Event) -> None:
         action, outcome = event.action, event.outcome
         assert action is not None
-        title, _ = action_card(action, Decision(effect=Effect.ALLOW, reason=""))
+        title = self.say.told(action_card(action, Decision(effect=Effect.ALLOW, reason=""))[0])
         if action.kind in ("server.run", "shell.run"):
-            title = f"{command_text(action.pipelines)}  ({getattr(action, 'server', 'here')})"
+            title = f"{command_text(action.pipelines)}  ({getattr(action, 'server', None) or self.say('here')})"
         number = f"{event.step} " if event.step else ""
         match outcome:
             case Done(observation=seen):
                 if event.step or action.kind not in ("browser.fill", "browser.read", "file.list"):
-                    rows = self.say(" {n} rows", n=seen.rows) if seen.rows is not None else ""
-                    code = f" exit {seen.exit_code}" if seen.exit_code else ""
+                    rows = _rows(action, seen.rows, self.say) if seen.rows is not None else ""
+                    code = self.say(" exit {code}", code=seen.exit_code) if seen.exit_code else ""
                     self.line(f"✓ {number}{self._own(title)}{rows}{code}")
             case Refused(rules=rules, reason=reason):
-                self.line(f"✗ {self.say('refused')}  {self._own(title)}")
-                why = self._own(reason.partition(" refuses it: ")[2] or reason)
+                self.line(f"✗ {self.say('refused')}  {self._own(title)}  [{action.kind}]")
+                why = self._told(reason.partition(" refuses it: ")[2] or reason)
                 self.line(f"  {self.say('Rule')} {', '.join(rules)}: {why}" if rules else f"  {why}")
                 self.line(f"  {self.say('Nothing of it left this machine.')}")
             case Failed(reason=reason) | Unknown(reason=reason):
-                self.line(f"✗ {number}{self.say('failed')}  {self._own(title)}: {self._own(reason)}")
+                self.line(f"✗ {number}{self.say('failed')}  {self._own(title)}: {self._told(reason)}")
             case Waiting() | None:
                 pass
 
     def _own(self, text: str) -> str:
         return visible(self.restore(text))
+
+    def _told(self, text: str) -> str:
+        return self._own(self.say.told(text))
+
+    def _pinned(self, step: PlannedStep) -> str:
+        pins, say = step.pins, self.say
+        where = pins.url or pins.path or (command_text(pins.pipelines) if pins.pipelines else "") or pins.tool or ""
+        where = where.removeprefix("http://").removeprefix("https://")
+        on = say(" on {server}", server=pins.server) if pins.server else ""
+        often = f" ×{step.at_most}" if step.at_most > 1 else ""
+        only = step.only_if
+        when = say(" (if {step} says {says})", step=only.step, says=only.says) if only else ""
+        return visible(f"{step.kind:<15} {where}{on}{often}{when}" if where else f"{step.kind:<15} {step.title}{when}")
 
     def _status(self, event: Event) -> None:
         if self._live:
@@ -179,14 +201,11 @@ def _event_json(event: Event) -> dict[str, Any]:
     return out | event.more
 
 
-def _pinned(step: Any) -> str:
-    pins = step.pins
-    where = pins.url or pins.path or (command_text(pins.pipelines) if pins.pipelines else "") or pins.tool or ""
-    where = where.removeprefix("http://").removeprefix("https://")
-    on = f" on {pins.server}" if pins.server else ""
-    often = f" ×{step.at_most}" if step.at_most > 1 else ""
-    only = f" (if {step.only_if.step} says {step.only_if.says})" if step.only_if else ""
-    return visible(f"{step.kind:<15} {where}{on}{often}{only}" if where else f"{step.kind:<15} {step.title}{only}")
+def _rows(action: Action, rows: int, say: Language) -> str:
+    """How many rows, and of which sheets where there are several."""
+    sheets = action.sheets if action.kind == "table.write" and len(action.sheets) > 1 else ()
+    parts = ", ".join(f"{sheet.name} {len(sheet.rows)}" for sheet in sheets)
+    return say(" {n} rows", n=rows) + (f" ({parts})" if parts else "")
 
 
 def width(text: str) -> int:

@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def keep(
     name: NameArgument,
-    hosts: Annotated[list[str], typer.Option("--for", help="A host or server it may be sent to; may be repeated.")],
+    hosts: Annotated[
+        list[str], typer.Option("--for", metavar="HOST", help="A host or server it may be sent to; may be repeated.")
+    ],
     json: JsonOption = False,
 ) -> int:
     """Keep a value, typed unseen or piped in; never given as an argument, which others could read."""
@@ -39,13 +41,15 @@ def keep(
         except ValidationError as error:
             raise BadSettings(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         value = getpass.getpass(at.say("Value of {name}: ", name=name)) if sys.stdin.isatty() else sys.stdin.read()
-        at.app.keep_secret(name, value.rstrip("\r\n"), tuple(hosts))
+        if not (value := value.rstrip("\r\n")):
+            raise BadSettings(f"no value came for {name!r}, so nothing is kept; type it at a terminal, or pipe it in")
+        at.app.keep_secret(name, value, tuple(hosts))
         at.tell("{name} is kept, for {hosts} only.", name=name, hosts=", ".join(hosts))
     return DONE
 
 
 def listed(json: JsonOption = False) -> int:
-    """Names and hosts; never values."""
+    """List names and hosts; values are never shown."""
     with desk(as_json=json) as at:
         at.rows(("secret", "for"), ((s.name, ", ".join(s.sinks)) for s in at.app.vault.all()))
     return DONE

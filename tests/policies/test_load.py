@@ -49,7 +49,8 @@ def test_a_file_that_is_no_policy_gives_one_sentence(tmp_path, content, said):
         path.write_bytes(content)
     with pytest.raises(BadPolicy) as error:
         load(path)
-    assert str(error.value).startswith(f"{path}:1:1: {said}")
+    place = "" if content is None else ":1:1"
+    assert str(error.value).startswith(f"{path}{place}: {said}")
     assert "\n" not in str(error.value)
 
 

@@ -14,8 +14,9 @@ def test_every_entry_is_shown_with_what_it_is_about(remit: Remit, run_id: str) -
 
     said, objects = remit("audit", "show", run_id), remit("audit", "show", run_id, "--json").objects
 
-    rows = [line.split("\t") for line in said.out.splitlines()]
+    heads, *rows = [line.split("\t") for line in said.out.splitlines()]
     title = "run a command on web-1: systemctl restart worker-1"
+    assert heads == ["entry", "time", "event", "action", "rules", "what"]
     assert [(r[0], *r[2:]) for r in rows] == [
         ("0", "asked", "server.run", "web1-restart-worker", title),
         ("1", "answered", "server.run", "", title),

@@ -9,10 +9,11 @@ import pytest
 
 from agent.cli.doctor import Found, findings
 from agent.language import Language
+from agent.runs import Runs
 from agent.settings import load_settings
 from agent.store.runs import RunStatus
 from agent.wiring import App
-from tests.agent.cli.conftest import SECRET, Remit
+from tests.agent.cli.conftest import SECRET, Remit, opened
 from tests.tools.models.cases import stop, t
 from tests.tools.models.conftest import Wire, wire
 from tests.tools.models.test_endpoint import SEVEN, SHORT, canary
@@ -64,6 +65,15 @@ async def test_the_model_is_asked_through_the_gate_and_recorded(served: Wire, ho
     assert all(f"Bearer {SECRET}" in head for head in served.heads)
 
 
+def test_runs_in_which_the_doctor_asked_are_not_listed(remit: Remit, home: Path) -> None:
+    assert "model: " in remit("doctor").out  # nobody answers, and it is a run all the same
+    with opened() as app:
+        run = Runs(app).start("remit doctor", policy=app.policy())
+        assert len(app.store.runs.list()) == 2
+
+    assert [o["run"] for o in remit("runs", "list", "--json").objects] == [run]
+
+
 async def test_a_policy_that_does_not_allow_the_model_keeps_the_doctor_from_asking_it(served: Wire, home: Path) -> None:
     policy = home / "policy.yaml"
     policy.write_text("\n".join(line for line in policy.read_text().splitlines() if "id: model," not in line))
@@ -95,6 +105,7 @@ async def test_a_slow_model_is_not_sent_the_long_prompt(served: Wire) -> None:
 async def test_a_home_without_anything_says_what_to_do(home: Path) -> None:
     (home / "settings.toml").unlink()
     (home / "policy.yaml").unlink()
+    (home / "mine.txt").write_text("not of Remit")
     home.chmod(0o755)
 
     found = await looked()

@@ -12,6 +12,7 @@ from agent.cli.init import changed
 from agent.errors import BadSettings
 from tests.agent.cli.conftest import SECRET, Remit, opened
 
+AS_PROPOSED = "\n" * 5
 DASHSCOPE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
 
 
@@ -51,10 +52,10 @@ def test_a_second_interview_proposes_what_is_there_and_loses_nothing(remit: Remi
     )
     (home / "settings.toml").write_text(mine.replace("[model]  # local", "[model]"))
     (home / "policy.yaml").write_text("version: 1\n# my own\n")
-    remit("init", typed="en\nother\nhttp://127.0.0.1:8000/v1\nmine\n" + SECRET)
+    remit("init", typed=f"en\nother\nhttp://127.0.0.1:8000/v1\nmine\n{SECRET}\n")
     before = (home / "settings.toml").read_text()
 
-    said = remit("init", typed="")
+    said = remit("init", typed=AS_PROPOSED)
 
     assert said.code == 0
     assert "[http://127.0.0.1:8000/v1]" in said.out and "[mine]" in said.out
@@ -84,14 +85,36 @@ def test_the_key_of_one_host_is_never_used_for_another(remit: Remit, home: Path)
     assert settings(home)["model"]["key"] == "model-key"  # type: ignore[index]
 
 
-def test_a_base_url_that_is_none_changes_nothing(remit: Remit, home: Path) -> None:
-    before = (home / "settings.toml").read_text()
+def test_a_base_url_that_is_none_is_asked_for_again(remit: Remit, home: Path) -> None:
+    (home / "settings.toml").unlink()
+    said = remit("init", typed="en\nother\nlocalhost:8000\nhttp://[::1\nhttp://127.0.0.1:8000/v1\n\nmine\n\n")
 
-    said = remit("init", typed="zh\nother\nlocalhost:8000\n")
+    assert said.code == 0
+    for url in ("localhost:8000", "http://[::1"):
+        assert f"{url!r} is no base URL such as http://127.0.0.1:8000/v1; it begins with http" in said.out
+    assert "A model must be named" in said.out
+    assert settings(home)["model"] == {"base_url": "http://127.0.0.1:8000/v1", "model": "mine", "key": ""}
+
+
+def test_a_policy_that_is_there_is_said_to_be_kept(remit: Remit, home: Path) -> None:
+    assert f"Your policy is kept as it is: {home / 'policy.yaml'}\n" in remit("init", typed=AS_PROPOSED).out
+
+
+@pytest.mark.parametrize("answers", range(6))
+def test_an_interview_that_is_cut_off_writes_nothing(answers: int, remit: Remit, home: Path) -> None:
+    before = (home / "settings.toml").read_text()
+    (home / "policy.yaml").unlink()
+
+    said = remit(
+        "init",
+        typed="\n".join(["zh", "dash", DASHSCOPE, "qwen3.8-max", SECRET, "back"][:answers]) + "\n" * bool(answers),
+    )
 
     assert said.code == 2
-    assert said.err.startswith("remit: 'localhost:8000' is no base URL such as")
+    assert said.err == ("remit: the input ended before everything was asked, so nothing is set; run: remit init\n")
     assert (home / "settings.toml").read_text() == before
+    assert not (home / "policy.yaml").exists()
+    assert remit("secrets", "list").out == ""
 
 
 @pytest.mark.parametrize("written", ["model = {model = 'm'}\n", "model.model = 'm'\n", "[ model ]\nmodel = 'm'\n"])

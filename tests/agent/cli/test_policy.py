@@ -41,6 +41,7 @@ def test_a_good_policy_is_said_to_be_good(remit: Remit, policy: Path) -> None:
     ("good", "bad", "line", "column", "word"),
     [
         ("effect: allow", "efect: allow", 5, 5, "did you mean 'effect'"),
+        ("browser.open", "browser.opn", 6, 13, "'browser.opn' is no kind of action; did you mean 'browser.open'?"),
         ("name: mine", "name: mine\nname: yours", 3, 1, "'name' is given twice"),
         ("[http://shop.example/account]", "[http://shop.example/orders/3]", 10, 17, "'http://shop.example/orders/3'"),
     ],
@@ -63,8 +64,11 @@ def test_all_files_are_checked_and_one_fault_is_enough(remit: Remit, policy: Pat
     said = remit("policy", "check", str(tmp_path / "none.yaml"), str(policy))
 
     assert said.code == 2
-    assert said.out.startswith(f"{tmp_path / 'none.yaml'}:1:1: ")
+    missing = "the policy cannot be read: No such file or directory; name another file"
+    assert said.out.startswith(f"{tmp_path / 'none.yaml'}: {missing}\n")
     assert "policy mine" in said.out
+    fault = {"line": None, "column": None, "fault": missing}
+    assert remit("policy", "check", str(tmp_path / "none.yaml"), "--json").objects[0]["faults"] == [fault]
 
 
 def test_the_policy_of_the_practice_world_loads_nowhere_else(remit: Remit, home: Path) -> None:

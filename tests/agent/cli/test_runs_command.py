@@ -16,7 +16,8 @@ def test_runs_are_listed_for_people_and_for_programs(remit: Remit, run_id: str) 
     plain, objects = remit("runs", "list"), remit("runs", "list", "--json").objects
 
     assert plain.code == 0
-    assert plain.out.split("\t")[0] == run_id
+    heads, row = (line.split("\t") for line in plain.out.splitlines())
+    assert (heads[0], row[0]) == ("run", run_id)
     assert PHONE in plain.out
     assert SECRET not in plain.out
     assert [(o["run"], o["status"]) for o in objects] == [(run_id, "ready")]
@@ -34,6 +35,34 @@ def test_a_run_is_shown_with_what_happened(remit: Remit, run_id: str) -> None:
     assert SECRET not in shown.out + as_json.out
     (found,) = as_json.objects
     assert (found["id"], found["questions"], [q["id"] for q in found["asked"]]) == (run_id, 1, [card])
+
+
+def test_a_run_is_shown_with_its_policy_and_what_became_of_it(remit: Remit, run_id: str, home: Path) -> None:
+    with opened() as app:
+        digest = app.policy().digest[:12]
+    assert f"policy: back-office {digest}\n" in remit("runs", "show", run_id).out
+
+    policy = home / "policy.yaml"
+    policy.write_text(policy.read_text().replace("name: back-office", "name: other"))
+    assert f"it was {digest} when the run began" in remit("runs", "show", run_id).out
+
+    policy.unlink()
+    shown = remit("runs", "show", run_id)
+    assert (shown.code, f"{digest}; it cannot be read any more: {policy}" in shown.out) == (0, True)
+
+
+def test_a_parked_run_says_why_it_does_not_go_on(remit: Remit, run_id: str) -> None:
+    with opened() as app:
+        app.store.runs.set_status(run_id, RunStatus.PARKED)
+    assert "parked: its question is answered, or what held it may be over\n" in remit("runs", "show", run_id).out
+
+    assert remit("runs", "resume", run_id).code == 4  # nobody listens where the model should be
+    shown, as_json = remit("runs", "show", run_id), remit("runs", "show", run_id, "--json").objects[0]
+    assert "127.0.0.1" in as_json["why"]
+    assert f"parked: {as_json['why']}\n  remit runs resume {run_id}\n" in shown.out
+
+    card = ask(run_id, seq=7)
+    assert f"parked: it waits for an answer to {card}; see: remit questions\n" in remit("runs", "show", run_id).out
 
 
 def test_a_report_is_shown_from_the_store(remit: Remit, run_id: str) -> None:
@@ -64,7 +93,10 @@ def test_files_are_listed_and_copied_and_nothing_is_overwritten(remit: Remit, ru
 
     said = remit("runs", "files", run_id, "--out", str(out))
 
-    assert [line.split("\t")[:2] for line in said.out.splitlines()] == [["note.txt", "6"], ["out/unpaid.csv", "11"]]
+    *listed, copied = said.out.splitlines()
+    rows = [["file", "bytes"], ["note.txt", "6"], ["out/unpaid.csv", "11"]]
+    assert [line.split("\t")[:2] for line in listed] == rows
+    assert copied == f"Copied 2 files to {out}."
     assert (out / "out" / "unpaid.csv").read_bytes() == b"order\n1042\n"
     (out / "note.txt").write_text("mine")
     (out / "out" / "unpaid.csv").unlink()

@@ -24,7 +24,7 @@ def test_names_are_listed_and_values_never(remit: Remit) -> None:
 
     said, as_json = remit("secrets", "list"), remit("secrets", "list", "--json")
 
-    assert said.out == "shop-key\tshop.example\n"
+    assert said.out == "secret\tfor\nshop-key\tshop.example\n"
     assert as_json.objects == [{"secret": "shop-key", "for": "shop.example"}]
 
 
@@ -41,6 +41,7 @@ def test_a_secret_is_forgotten(remit: Remit) -> None:
     ("arguments", "typed", "sentence"),
     [
         (("shop-key", "--for", "shop.example"), "abc", "must have 4 to 64"),
+        (("shop-key", "--for", "shop.example"), "", "no value came for 'shop-key', so nothing is kept"),
         (("shop key", "--for", "shop.example"), SECRET, "'shop key' is not a name"),
         (("shop-key", "--for", "https://shop.example/"), SECRET, "'https://shop.example/' is not a name"),
         (("shop-key",), SECRET, "Missing option '--for'"),

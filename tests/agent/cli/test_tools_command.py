@@ -31,7 +31,7 @@ def tools(home: Path) -> Path:
 
 
 def test_tools_are_listed_with_what_they_declare(remit: Remit, tools: Path) -> None:
-    assert remit("tools", "list").out == "total\tread\ttotal.sh\tAdds numbers.\n"
+    assert remit("tools", "list").out == "tool\teffect\tprogram\twhat\ntotal\tread\ttotal.sh\tAdds numbers.\n"
     assert remit("tools", "list", "--json").objects == [
         {"tool": "total", "effect": "read", "program": "total.sh", "what": "Adds numbers."}
     ]

@@ -1,0 +1,57 @@
+"""What a step looks like on the screen."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.cli.screen import Screen
+from agent.events import Event
+from agent.language import Language
+from agent.runs import Stand
+from policies.action import Sheet, TableWrite
+from policies.labels import Label
+from policies.outcome import Done, Observation, Refused
+from policies.question import Question
+from tests.agent.cli.conftest import ask, opened
+from tests.policies.asking import action
+
+
+def shown(event: Event, capsys: pytest.CaptureFixture[str]) -> str:
+    Screen(Language("en")).event(event)
+    return capsys.readouterr().out
+
+
+def test_a_refusal_names_the_kind_that_a_rule_would_need(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = Refused(rules=("nowhere-else",), reason="it is not in the list")
+    event = Event(kind="outcome", action=action("browser.open http://collect.example/in"), outcome=refused)
+
+    assert shown(event, capsys).splitlines()[0] == "✗ refused  open http://collect.example/in  [browser.open]"
+
+
+@pytest.mark.parametrize(
+    ("sheets", "said"), [((("unpaid", 2), ("totals", 1)), "3 rows (unpaid 2, totals 1)"), ((("unpaid", 2),), "2 rows")]
+)
+def test_rows_of_several_sheets_are_told_apart(
+    sheets: tuple[tuple[str, int], ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tuple(Sheet(name=name, columns=("order",), rows=((1,),) * n) for name, n in sheets)
+    seen = Observation(text="", label=Label(), rows=sum(n for _, n in sheets))
+    event = Event(
+        kind="outcome", step=2, action=TableWrite(path="unpaid.xlsx", sheets=made), outcome=Done(observation=seen)
+    )
+
+    assert shown(event, capsys) == f"✓ 2 write the table unpaid.xlsx {said}\n"
+
+
+def test_a_waiting_run_says_both_answers_whole(run_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    card = ask(run_id)
+    with opened() as app:
+        question = app.store.questions.get(card)
+    assert isinstance(question, Question)
+
+    Screen(Language("en")).report(Stand(run=run_id, standing="waiting", questions=(question,)))
+
+    assert capsys.readouterr().out == (
+        f"Waiting for an answer: remit approve {card} (or: remit reject {card} --because TEXT), then\n"
+        f"  remit runs resume {run_id}\n"
+    )
