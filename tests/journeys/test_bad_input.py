@@ -31,7 +31,7 @@ def refused(said, practice) -> str:
     assert said.code == 2, said.out + said.err
     assert said.out == ""
     assert practice.world.model_requests() == []
-    assert [e for e in (practice.home / "runs").glob("*/*")] == []
+    assert list((practice.home / "runs").glob("*/*")) == []
     assert "Traceback" not in said.err
     return said.err.rstrip("\n")
 
