@@ -143,7 +143,10 @@ class Gate:
         if action.kind not in self._executors:
             return _denied(decision, f"nothing here can carry out {action.kind!r}", rule="executor")
         if request.started_at and request.now > request.started_at + timedelta(minutes=limits.minutes):
-            return _denied(decision, f"the run's {limits.minutes} minutes are over", rule="limit")
+            over = (
+                f"the run's {limits.minutes} minutes are over; raise the limit in the policy, or start the task again"
+            )
+            return _denied(decision, over, rule="limit")
         if isinstance(action, ModelCall) and limits.money is not None and action.worst_micros is None:
             reason = f"the policy limits money, but the price of model {action.model!r} is not in the settings"
             return _denied(decision, reason, rule="limit")

@@ -120,7 +120,22 @@ class SubmissionRecords:
             if not 0 <= wanted.amount <= wanted.limit or not self._db.do(_TAKE, **taken):
                 rows = self._db.find(tables.counters, "used", key=wanted.key, window=window)
                 left = max(0, wanted.limit - (rows[0][0] if rows else 0))
-                raise LimitReached(f"the limit {wanted.key!r} leaves {left} of {wanted.limit} per {wanted.window}")
+                what, amount = _limited(wanted.key), wanted.amount
+                raise LimitReached(
+                    f"the limit on {what} leaves {left} of {wanted.limit} per {wanted.window}, "
+                    f"and up to {amount} would be needed; raise it in the policy"
+                )
+
+
+def _limited(key: str) -> str:
+    """What a limit is on, as a policy names it; money counts in millionths."""
+    match key.split(":"):
+        case "run", _, used:
+            return {"calls": "steps", "micros": "money in millionths"}.get(used, used)
+        case "rule", rule, *_:
+            return f"rule {rule!r}"
+        case _:
+            return repr(key)
 
 
 def _window(run: str, window: str, at: datetime) -> str:
