@@ -73,18 +73,17 @@ def of_the_system(environment: Mapping[str, str]) -> str:
 
 def _translated(english: str, depth: int = 0) -> str:
     """The line in Chinese by the template that says most of it."""
-    words = table()
-    for text in dict.fromkeys(
-        (english, english[:1].lower() + english[1:])
-    ):  # some sentences become the start of others
-        if text in words:
-            return words[text]
+    words, lower = table(), english[:1].lower() + english[1:]
+    if (whole := words.get(english, words.get(lower))) is not None:
+        return whole
     for template, literals in _templates() if depth < DEEPEST else ():
+        # Some sentences are given a capital when they become the start of others.
+        text = english if template.startswith("{") or template[0] == english[:1] else lower
         # Most templates are ruled out by this, and never compiled.
-        if all(map(english.__contains__, literals)) and (found := _pattern(template).fullmatch(english)):
+        if all(map(text.__contains__, literals)) and (found := _pattern(template).fullmatch(text)):
             given = found.groupdict()
             told = {
-                n: _translated(text, depth + 1) if n.rstrip("2") in SENTENCES else text for n, text in given.items()
+                n: _translated(part, depth + 1) if n.rstrip("2") in SENTENCES else part for n, part in given.items()
             }
             return words[template].format(**told)
     return english

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STOP_S = 3.0
 """How long `stop` waits for it to take effect; a run looks for the wish every second."""
+LONGEST_TITLE = 60
+"""Characters of a task in a list."""
 
 OutOption = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder to copy the files into.")]
 
@@ -39,7 +41,9 @@ def listed(json: JsonOption = False) -> int:
     with desk(as_json=json) as at:
         task = at.app.store.documents.sealed
         found = [r for r in at.app.store.runs.list() if r.title != PROBE or task(r.id, "task")]
-        row = ((r.id, r.created_at, r.status.value, r.tokens, r.questions, _title(at, r)) for r in found)
+        row = (
+            (r.id, r.created_at, r.status.value, r.tokens, r.questions, _title(at, r, short=not json)) for r in found
+        )
         at.rows(("run", "begun", "status", "tokens", "questions", "task"), row)
     return DONE
 
@@ -70,14 +74,16 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
         screen.line(f"{found.id}  {at.say(found.status.value)}  {found.created_at:%Y-%m-%d %H:%M} UTC")
         screen.line(_title(at, found))
         if why:
-            screen.line(f"{at.say(found.status.value)}: {own(why)}\n  remit runs resume {found.id}")
+            screen.line(f"{at.say(found.status.value)}: {own(at.say.told(why))}\n  remit runs resume {found.id}")
         if mandate and preflight:
             screen.plan(mandate.plan, preflight, policy)
         else:
             screen.line(f"{at.say('policy')}: {policy}")
         for step in steps:
-            what = f"{at.say(step['event'])}  {own(at.say.told(step['what']))}"
-            screen.line(f"  {step['at']:%H:%M:%S} {what}  {' '.join(step['rules'])}")
+            refused = step["event"] == "denied"
+            event = at.say("refused" if refused else step["event"])
+            kind = f"  [{step['kind']}]  {' '.join(step['rules'])}" if refused else ""
+            screen.line(f"  {step['at']:%H:%M:%S} {event}  {own(at.say.told(step['what']))}{kind}".rstrip())
         for question in questions:
             if not question.settled(at.app.clock.now()):
                 screen.question(question)
@@ -177,9 +183,10 @@ def _document(at: Desk, run: Run, name: str) -> dict[str, Any]:
         return {}
 
 
-def _title(at: Desk, run: Run) -> str:
+def _title(at: Desk, run: Run, *, short: bool = False) -> str:
     """What the person asked, which may hold secrets that were typed into it; nothing once it is erased."""
     from policies.question import visible  # start-up time
 
     redacted = at.app.redactor(run.id).redact_text(run.title) if run.title else ""
-    return visible(at.own(run.id, run.principal)(redacted))
+    text = visible(at.own(run.id, run.principal)(redacted))
+    return f"{text[:LONGEST_TITLE].rstrip()}…" if short and len(text) > LONGEST_TITLE else text

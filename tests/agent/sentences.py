@@ -70,7 +70,7 @@ OTHERS = (
     ),
     *("No such command {name}. Did you mean {other}?", "No such option: {name} (Possible options: {others})"),
     *("Option {name} requires an argument.", "Got unexpected extra argument(s) ({arguments})"),
-    *("Invalid value for {name}: {said}", "{value} is not a valid int.", "default: {default}", "required"),
+    *("Invalid value for {name}: {said}", "default: {default}", "required"),
     # What the system and the parser of values say of a file or a value.
     *("No such file or directory", "Permission denied", "Is a directory", "Not a directory", "File exists"),
     *("No space left on device", "Read-only file system"),
@@ -78,6 +78,7 @@ OTHERS = (
     *("{name} should be a whole number", "{name} should not be empty", "{name} should be {choices}"),
     *("{name} should be greater than or equal to {least}", "{name} should be less than or equal to {most}"),
     *("{name} should match pattern {pattern}", "{said}; or {said2}", "{path}:{line}:{column}: {said}"),
+    "input should be a valid integer, unable to parse string as an integer",
     *("input should be {choices}", "input should be greater than or equal to {least}"),
     # What stands in tuples and in a module that is left out.
     *("it was begun and then interrupted: yes = it happened, no = it did not", "field {name}", "argument {name}"),
