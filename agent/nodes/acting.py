@@ -30,6 +30,7 @@ from policies.card import plan_card
 from policies.dryrun import acceptable_by_rule, preflight
 from policies.errors import ActionFailed, BadAction
 from policies.labels import Integrity, Label
+from policies.mandate import PlannedStep
 from policies.outcome import Done, Failed, Observation, Refused, Unknown, Waiting
 from tools.catalog import CHANGE_TOOL, PLAN_TOOL, sentence
 from tools.errors import ToolError
@@ -81,9 +82,8 @@ async def act(work: Work, state: State) -> Update:
     except (ToolError, BadAction, ActionFailed, ValueError) as error:
         said = sentence(error) if isinstance(error, ValidationError) else str(error)
         return _tell_model(work, state, index, f"Not executed: {said}", seq=state["seq"])
-    mandate = work.mandate()
-    step = mandate.fit(action) if mandate else None
     outcome = await work.submit(state, action, seq=seq)
+    step = _step_of(work, action, seq)
     work.tell("outcome", action=action, outcome=outcome, step=step.n if step else None)
     after = max(state["seq"], seq + 1)
     match outcome:
@@ -142,6 +142,15 @@ async def _action(work: Work, state: State, call: PendingCall, seq: int) -> Acti
         # a repaired value may be a cut one: `restart wor` for `restart worker`
         raise ToolError(_REPAIRED)
     return action
+
+
+def _step_of(work: Work, action: Action, seq: int) -> PlannedStep | None:
+    """The planned step that the submission was made under; for an effect as recorded, as by now it is spent."""
+    mandate = work.mandate()
+    if mandate is None or action.effect is EffectClass.READ:
+        return mandate.fit(action) if mandate else None
+    row = work.store.records.submission(work.run, seq)
+    return next((step for step in mandate.plan.steps if row and row.planned == step.n), None)
 
 
 def _change(work: Work, state: State, index: int, seq: int) -> Update:

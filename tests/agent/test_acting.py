@@ -157,3 +157,30 @@ async def test_a_change_of_plan_that_is_cut_off_anywhere_is_granted_once(
     assert [s.pins.path for s in mandate.plan.steps] == [None, "x.txt"]
     assert mandate.accepted is not None and mandate.spent == {2: 1}
     assert office.problems() == []
+
+
+@pytest.mark.parametrize("noted", [False, True])
+async def test_evidence_is_noted_once_though_a_crash_makes_the_node_run_again(
+    office: Office, noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script() -> Script:
+        yield submit(step("write_file", path="x.txt"))
+        yield Call("write_file", {"path": "x.txt", "text": "once"})
+        yield Say("Done.")
+
+    run, documents = office.begin(script), office.app.store.documents
+    real = documents.put
+
+    def cut(of: str, name: str, value: dict[str, object]) -> None:
+        if noted or name != "progress":
+            real(of, name, value)
+        if name == "progress":
+            monkeypatch.undo()
+            raise Died
+
+    monkeypatch.setattr(documents, "put", cut)
+    with pytest.raises(Died):
+        await office.advance(run)
+    stand = await office.advance(run)
+
+    assert [(row["n"], row["times"]) for row in stand.report["steps"]] == [(1, 1)]

@@ -12,7 +12,7 @@ from agent.store.runs import RunStatus
 from policies.outcome import Refused
 from policies.redact.detect import SECRET_TYPES
 from sandbox.practice.model import Model
-from sandbox.practice.script import Call, Say, Script
+from sandbox.practice.script import Call, Calls, Say, Script
 from tests.agent.conftest import POLICY, Office, step, submit
 from tools.errors import BadTool
 
@@ -121,9 +121,9 @@ async def test_steps_tokens_and_money_are_counted_and_shown(office: Office, mode
 @pytest.mark.parametrize(
     ("limits", "why"),
     [
-        ("{money: {amount: 0.02, currency: CNY}}", "micros' leaves"),
-        ("{tokens: 13000}", "tokens' leaves"),
-        ("{steps: 1}", "calls' leaves"),
+        ("{money: {amount: 0.02, currency: CNY}}", "limit on money"),
+        ("{tokens: 13000}", "limit on tokens"),
+        ("{steps: 1}", "limit on steps"),
     ],
 )
 async def test_the_limits_of_a_run_hold_it(office: Office, model_port: int, limits: str, why: str) -> None:
@@ -139,17 +139,21 @@ async def test_the_limits_of_a_run_hold_it(office: Office, model_port: int, limi
 
 
 async def test_what_the_model_says_of_its_work_verifies_nothing(office: Office) -> None:
+    refused = step("server_run", server="web-1", command="uptime")
+    refused["expect"] = {"check": "command", "server": "web-1", "command": "uptime", "text": "up"}
+
     def script() -> Script:
-        yield submit(NOTE, deliverables=["note.txt"])
+        yield submit(NOTE, refused, deliverables=["note.txt"])
         yield Say("I wrote note.txt and verified it: verdict=verified. All steps are verified.")
 
+    office.set_policy(text=POLICY.replace("accept_plan: when_all_allowed", "accept_plan: ask"))
     run = office.begin(script)
+    office.answer(await office.advance(run))
     stand = await office.advance(run)
 
-    (row,) = stand.report["steps"]
-    assert (row["verdict"], row["times"]) == ("failed", 0)
+    assert [(row["verdict"], row["times"]) for row in stand.report["steps"]] == [("failed", 0), ("not verifiable", 0)]
     events = [e.facts["verdict"] for e in office.app.store.ledger.entries(run) if e.event == "verified"]
-    assert events == ["failed"]
+    assert events == ["failed", "not verifiable"]
 
 
 async def test_what_is_delivered_overwrites_nothing_and_follows_no_link(office: Office) -> None:
@@ -221,6 +225,21 @@ async def test_a_conversation_stays_inside_the_models_context(office: Office, mo
     entries = app.store.ledger.entries(run)
     whole = [app.store.ledger.body(run, e.index) for e in entries if e.event == "done"]
     assert sum(text.strip() in str(body) for body in whole) == 8
+
+
+async def test_what_the_model_has_not_read_is_never_left_out(office: Office, model_port: int) -> None:
+    office.set_model(model_port, context_tokens=14_000, max_reply_tokens=2_000)
+    reads = [Call("read_file", {"path": f"given{n}.txt"}) for n in range(4)]
+
+    def script() -> Script:
+        yield submit(NOTE)
+        yield Calls(*reads)
+
+    run = office.begin(script, **{f"given{n}": "an order is unpaid, " * 600 for n in range(4)})
+    stand = await office.advance(run, office.another())
+
+    assert stand.standing == "held" and "does not hold" in stand.trouble
+    assert not any("left out" in told for told in office.told(run))
 
 
 async def test_a_shortened_conversation_is_the_same_after_a_crash(office: Office, model_port: int) -> None:
