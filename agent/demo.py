@@ -68,7 +68,7 @@ def play(script: str) -> int:
     for text, held in checks:
         print(f"{'✓' if held else '✗'} {say.told(text)}")
     for leak in leaks[:5]:
-        print(f"  leak: planted value {leak.planted} in {leak.where}")
+        print(say("  leak: planted value {planted} in {where}", planted=leak.planted, where=leak.where))
     print(
         say(
             "The practice world stays up. To look at these runs: {command}",

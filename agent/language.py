@@ -20,7 +20,21 @@ from agent.home import default_home
 DEEPEST = 4
 """How many sentences may stand in one another: a reason in a refusal in a report."""
 SENTENCES = frozenset(
-    {"error", "why", "reason", "said", "what", "todo", "problem", "strerror", "missing", "lower", "doing", "title"}
+    {
+        "error",
+        "why",
+        "reason",
+        "said",
+        "what",
+        "todo",
+        "problem",
+        "strerror",
+        "missing",
+        "lower",
+        "doing",
+        "title",
+        "key_from",
+    }
 )
 """Places that hold a sentence, which is translated too. What fills any other place is shown to the letter."""
 _PLACED = string.Formatter()

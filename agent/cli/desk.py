@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent.cli.width import width
 from agent.errors import StoreUnreadable
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ class Desk:
             for line in lines if len(lines) > 1 else ():
                 print("\t".join(line))
             return
-        from agent.cli.screen import width  # start-up time
-
         widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             padded = (cell + " " * (wide - width(cell)) for cell, wide in zip(line, widths, strict=True))

@@ -112,11 +112,11 @@ class _Look:
         from sandbox.confinement import Level, probe  # start-up time
 
         reached, least = probe(), Level[self.rules.least_level.upper()] if self.rules else Level.NAMESPACES
-        return reached.level >= least, f"{reached.level.name.lower()}. {' '.join(reached.missing)}"
+        return reached.level >= least, f"{reached.level.name.lower()}. {' '.join(map(self.say.told, reached.missing))}"
 
     async def keyring(self) -> Found:
         vault = self.app.vault
-        return True, self.say("{name}; secrets: {n}", name=vault.backend_name, n=len(vault.all()))
+        return True, self.say("{name}; secrets: {n}", name=self.say.told(vault.backend_name), n=len(vault.all()))
 
     async def fonts(self) -> Found:
         from sandbox.setup import PARTS  # start-up time

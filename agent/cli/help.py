@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from agent.cli.width import width
 from agent.language import Language
 
 
@@ -16,8 +17,6 @@ def speak(command: Any, say: Language) -> None:
 
 
 def _help(command: Any, say: Language, context: Any) -> str:
-    from agent.cli.screen import width  # start-up time
-
     sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], "Commands": []}
     for param in command.get_params(context):
         if record := param.get_help_record(context):

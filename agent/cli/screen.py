@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from agent.cli.width import width
 from agent.events import Event
 from agent.language import Language
 from agent.runs import Stand
@@ -206,8 +207,3 @@ def _rows(action: Action, rows: int, say: Language) -> str:
     sheets = action.sheets if action.kind == "table.write" and len(action.sheets) > 1 else ()
     parts = ", ".join(f"{sheet.name} {len(sheet.rows)}" for sheet in sheets)
     return say(" {n} rows", n=rows) + (f" ({parts})" if parts else "")
-
-
-def width(text: str) -> int:
-    """Columns on a terminal: East Asian wide characters take two."""
-    return sum(2 if "\u2e80" <= c <= "\uffef" else 1 for c in text)

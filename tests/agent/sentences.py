@@ -42,6 +42,8 @@ KEYS = ("trouble", "why", "evidence")
 DICTS = ("_TITLES", "_LABELS", "flags", "Verdict")
 """Names whose values are all said."""
 GIVES = (
+    "backend_name",
+    "_file_key",
     "faults",
     "too_wide",
     "_case_faults",
@@ -124,7 +126,7 @@ def _errors() -> frozenset[str]:
     files = ("agent/errors.py", "policies/errors.py", "tools/errors.py", "sandbox/errors.py")
     trees = (ast.parse((ROOT / file).read_text("utf-8")) for file in files)
     ours = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    return frozenset(ours | {"ValueError", "Fault"}) - FOR_THE_MODEL
+    return frozenset(ours | {"ValueError", "Fault", "KeyringError"}) - FOR_THE_MODEL
 
 
 def _said(scope: ast.AST, known: Known, *, in_commands: bool) -> Iterator[tuple[ast.expr, str]]:
