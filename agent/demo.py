@@ -54,9 +54,10 @@ def play(script: str) -> int:
         print(f'$ remit run "{TASK}"')
         world.reset()
         world.set_script(f"sandbox.practice.scripts.demo:{script}")
-        run, stand = asyncio.run(_run(settings, home / policy, home / "out" / policy))
+        out = home / "out" / ("with-policy" if guarded else "without-policy")
+        run, stand = asyncio.run(_run(settings, home / policy, out))
         runs.append(run)
-        checks += [(text, held) for text, held in _evidence(world, stand, home / "out" / policy, guarded)]
+        checks += [(text, held) for text, held in _evidence(world, stand, out, guarded)]
     app = App(settings)
     try:
         checks.append((say("the ledger verifies"), all(app.store.ledger.verify(run) is None for run in runs)))
