@@ -42,7 +42,7 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
 def verify(
     run: Annotated[str | None, typer.Argument(help="One run; all without it.")] = None, json: JsonOption = False
 ) -> int:
-    """Check the chain of one run or of all: exit code 6 if an entry was changed, removed or added."""
+    """Check the ledger of one run, or of all. Exit code 6 if an entry was changed, removed or added."""
     with desk(as_json=json) as at:
         ledger, broken = at.app.store.ledger, []
         chains = ledger.heads()

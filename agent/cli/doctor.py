@@ -41,7 +41,7 @@ def doctor(
         bool, typer.Option("--deep", help="Send a slow model the long prompt too (12,000 tokens).")
     ] = False,
 ) -> int:
-    """Look whether everything that a run needs is there and works; the model is asked three small things."""
+    """Look whether everything that a run needs works. The model is asked three small things."""
     from agent.language import Language  # start-up time
     from agent.settings import load_settings
 

@@ -33,7 +33,8 @@ from agent.language import Language, spoken
 app = typer.Typer(
     name="remit",
     help="An open agent for office and server work that does only what you granted.",
-    epilog="Exit codes: 0 done; 1 failed or rejected; 2 bad input or settings; 3 waits for an answer; "
+    epilog="To begin: remit init; without a key: remit practice up. "
+    "Exit codes: 0 done; 1 failed or rejected; 2 bad input or settings; 3 waits for an answer; "
     "4 held, can be resumed; 5 stopped; 6 the ledger does not verify; 130 after Ctrl-C.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -37,7 +37,11 @@ def register(app: typer.Typer) -> None:
 
 
 def init() -> int:
-    """Ask for language, model server, model, key and a starter policy, keep them, and look whether all of it works."""
+    """Set up model, key and policy in a short interview.
+
+    It asks for language, model server, base URL, model, key and a starter policy, writes them down when all is asked,
+    and looks whether all of it works.
+    """
     from agent.cli.doctor import doctor  # start-up time
     from agent.language import Language
     from agent.settings import load_settings
@@ -58,6 +62,7 @@ def init() -> int:
             if value:
                 at.app.keep_secret(key, value, (host,))
     except EOFError:
+        print()
         raise BadSettings("the input ended before everything was asked, so nothing is set; run: remit init") from None
     if preset:
         _write(policy, files("policies").joinpath("presets", f"{preset}.yaml").read_text("utf-8"))

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…")], json: JsonOption = False) -> int:
-    """Read policy files and try their cases; every fault is named as file:line:column."""
+    """Read policy files and try their cases. Every fault is named as file:line:column."""
     # Only what loading needs: this runs on every save of an editor.
     from agent.language import Language
     from agent.settings import load_settings

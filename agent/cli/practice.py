@@ -7,7 +7,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    practice = typer.Typer(help="A shop, a server, a scripted model and a hostile host to practise on.")
+    practice = typer.Typer(help="A small world to practise in: shop, server, scripted model.")
     practice.command("up")(up)
     practice.command("down")(down)
     practice.command("status")(status)
@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up() -> int:
-    """Start the practice world and make its home, beside yours; the last line printed sets REMIT_HOME to it."""
+    """Start the practice world and make its home, beside yours. The last line printed sets REMIT_HOME to it."""
     from agent.demo import practice_home  # start-up time
     from agent.language import Language
     from agent.practice import make
@@ -39,7 +39,7 @@ def down() -> int:
 
 
 def status() -> int:
-    """Show what of the practice world is up: exit code 1 if a part of it is down."""
+    """Show what of the practice world is up. Exit code 1 if a part of it is down."""
     from agent.demo import practice_home  # start-up time
     from agent.language import spoken
     from sandbox.practice.world import status as look
@@ -54,7 +54,7 @@ def status() -> int:
 def demo(
     script: str = typer.Option("exact", metavar="NAME", help="What the model is like: exact, sloppy or hostile."),
 ) -> int:
-    """Play one task twice, without and with the policy: exit code 0 only if all is as it should be."""
+    """Play one task twice, without and with the policy. Exit code 0 only if all is as it should be."""
     from agent.demo import play  # start-up time
 
     return play(script)

@@ -50,7 +50,7 @@ def run(
     ] = False,
     json: JsonOption = False,
 ) -> int:
-    """Plan a task, show the plan, and do it as far as you and the policy allow."""
+    """Plan a task, show the plan, do what you and the policy allow."""
 
     async def whole(app: App, runs: Runs) -> int:
         run_id = runs.start(task, policy=app.policy(), files=file or (), accept=accept, dry_run=dry_run, out=out)
@@ -60,7 +60,7 @@ def run(
 
 
 def chat(policy: PolicyOption = None) -> int:
-    """Give one task a line, each a run of its own; an empty line or Ctrl-D ends."""
+    """Give one task a line, each a run of its own. An empty line or Ctrl-D ends."""
 
     async def whole(app: App, runs: Runs) -> int:
         code, rules = DONE, app.policy()

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def listed(json: JsonOption = False) -> int:
-    """List the newest fifty runs; those in which the doctor asked the model are left out."""
+    """List the newest fifty runs. Those in which the doctor asked the model are left out."""
     from agent.runs import PROBE  # start-up time
 
     with desk(as_json=json) as at:
@@ -49,7 +49,7 @@ def listed(json: JsonOption = False) -> int:
 
 
 def show(run: RunArgument, json: JsonOption = False) -> int:
-    """Show one run: its policy, plan, steps, questions, report, what it used, and why it does not go on."""
+    """Show one run: policy, plan, steps, questions, report, use. Also why it does not go on."""
     from agent.cli.audit import told  # start-up time
     from agent.cli.screen import Screen
     from agent.runs import Stand

@@ -87,7 +87,7 @@ class Screen:
         self._clear()
         if report:
             self.line("")
-        for row in report.get("steps", ()):
+        for row in report.get("steps", ()) if stand.standing != "previewed" else ():
             verdict = row["verdict"]
             times = f" ×{row['times']}" if row["times"] > 1 else ""
             shown = self.say(verdict) if verdict else self.say("done")

@@ -30,7 +30,7 @@ def keep(
     ],
     json: JsonOption = False,
 ) -> int:
-    """Keep a value, typed unseen or piped in; never given as an argument, which others could read."""
+    """Keep a value, typed unseen or piped in. It is never an argument, which others could read."""
     from pydantic import TypeAdapter, ValidationError  # start-up time
 
     from policies.action import Name

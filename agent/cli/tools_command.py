@@ -10,9 +10,7 @@ from agent.cli.desk import JsonOption, desk
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    tools = typer.Typer(
-        help="Tools of your own: a program and a YAML file that says what it does.", no_args_is_help=True
-    )
+    tools = typer.Typer(help="Tools of your own: a program and a YAML file each.", no_args_is_help=True)
     tools.command("list")(listed)
     tools.command("check")(check)
     app.add_typer(tools, name="tools")
@@ -29,7 +27,7 @@ def listed(json: JsonOption = False) -> int:
 
 
 def check(json: JsonOption = False) -> int:
-    """Read every declaration, and run each tool on its example if it gives one: confined, in an empty folder."""
+    """Read every declaration, and try each tool on its example. It runs confined, in an empty folder."""
     import asyncio  # start-up time
 
     with desk(as_json=json) as at:

@@ -55,3 +55,12 @@ def test_a_waiting_run_says_both_answers_whole(run_id: str, capsys: pytest.Captu
         f"Waiting for an answer: remit approve {card} (or: remit reject {card} --because TEXT), then\n"
         f"  remit runs resume {run_id}\n"
     )
+
+
+def test_a_preview_does_not_list_its_steps_as_not_done(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"n": 1, "title": "read the orders", "verdict": "not done", "times": 1, "evidence": ""}
+
+    Screen(Language("en")).report(Stand(run="DD6YQEA4", standing="previewed", report={"steps": [row]}))
+
+    assert "read the orders" not in (said := capsys.readouterr().out)
+    assert "This was a dry run: nothing was done.\n" in said
