@@ -1,10 +1,13 @@
-"""Whole runs that meet trouble: one clear sentence, nothing done twice, nothing left behind, nothing lost."""
+"""Whole runs that are stopped, killed, overtaken or badly answered: nothing done twice, nothing left behind or lost."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import sys
@@ -13,59 +16,44 @@ from pathlib import Path
 
 import pytest
 
-from agent.practice import make
 from agent.runs import Runs
+from agent.settings import load_settings
 from agent.wiring import App
 from policies.errors import BadPolicy, StaleEpoch
-from sandbox.practice import approver
+from sandbox.practice import command
+from sandbox.practice.script import Call, Fault, Kind, Say
 from sandbox.practice.scripts.demo import TASK
-from sandbox.practice.world import down
+from tests.journeys.conftest import line_with, plan, shown
 
 REMIT = str(Path(sys.executable).with_name("remit"))
 SCRIPTS = "sandbox.practice.scripts"
+NOTE = {"title": "a note", "tool": "write_file", "path": "note.txt", "expect": {"check": "file", "path": "note.txt"}}
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.fixture
-def practice(tmp_path):
-    home = tmp_path / "practice"
-    world, settings = make(home)
-    yield home, world, settings
-    down(home / "world")
-
-
-def remit(home, *words, policy=None, wait=True):
-    environment = {**os.environ, "REMIT_HOME": str(home)} | ({"REMIT_POLICY": str(policy)} if policy else {})
-    child = subprocess.Popen(
-        [REMIT, *words],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+def begun(practice, script, *, terminal=None) -> subprocess.Popen:
+    """`remit run` in a process of its own, at a terminal or in a pipe."""
+    practice.play(script)
+    policy = "allow-all.yaml" if terminal is None else "policy.yaml"
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(
+        [REMIT, "run", "--policy", str(practice.home / policy), "Wait."],
+        env={**os.environ, "REMIT_HOME": str(practice.home), "REMIT_LANGUAGE": "en"},
         text=True,
+        **(pipes if terminal is None else dict.fromkeys(pipes, terminal)),
     )
-    if not wait:
-        return child
-    out, err = child.communicate(timeout=120)
-    return child.returncode, out, err
 
 
-def run_of(home):
-    _, out, _ = remit(home, "runs", "list", "--json")
-    return json.loads(out.splitlines()[0])
+def newest(practice) -> str:
+    return json.loads(practice.remit("runs", "list", "--json").out.splitlines()[0])["run"]
 
 
-def id_of(home):
-    found = run_of(home)
-    return found.get("id") or found.get("run")
+def waiting(practice) -> list[str]:
+    return [json.loads(line)["question"]["id"] for line in practice.remit("questions", "--json").out.splitlines()]
 
 
-def waiting_question(home):
-    app = App(make(home)[1])
-    try:
-        return [q.id for q in app.store.questions.all() if not q.settled(app.clock.now())]
-    finally:
-        asyncio.run(app.close())
+def settings_of(practice):
+    return load_settings(environment={"REMIT_HOME": str(practice.home)})
 
 
 def until(true, seconds=20.0):
@@ -81,150 +69,150 @@ def sleeping(seconds):
 
 
 def test_a_parked_run_goes_on_in_other_processes_and_acts_once(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.demo:exact")
+    """In other processes, which is the point here."""
+    remit = lambda *words: command.remit(practice.home, *words)  # noqa: E731
+    practice.play(f"{SCRIPTS}.demo:exact")
 
-    code, out, err = remit(home, "run", TASK)
+    code, out, err = remit("run", TASK)
     assert code == 3, out + err
-    run = id_of(home)
-    asked = 0
+    run, asked = newest(practice), 0
     while code == 3:
-        questions = waiting_question(home)
+        questions = waiting(practice)
         asked += len(questions)
-        requests = len(world.model_requests())
+        requests = len(practice.world.model_requests())
         for question in questions:
-            approver.answer(home, question)
-        assert len(world.model_requests()) == requests  # nothing is asked of a model while a run is parked
-        code, out, err = remit(home, "runs", "resume", run)
+            practice.answer(question)
+        assert len(practice.world.model_requests()) == requests  # nothing is asked of a model while a run is parked
+        code, out, err = remit("runs", "resume", run)
 
     assert (code, asked) == (0, 2), out + err
-    assert [r.order_id for r in world.reminders()] == [1042]
-    assert world.collected() == []
-    assert world.model_verdict().ok
-    assert remit(home, "audit", "verify")[0] == 0
+    assert [r.order_id for r in practice.world.reminders()] == [1042]
+    assert practice.world.collected() == []
+    assert practice.world.model_verdict().ok
 
 
 @pytest.mark.parametrize(("script", "seconds"), [("sleep60", 60), ("remote61", 61)])
 def test_a_stop_from_another_process_ends_what_runs(practice, script, seconds):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:{script}")
-    child = remit(home, "run", "Wait.", policy=home / "allow-all.yaml", wait=False)
+    child = begun(practice, f"{SCRIPTS}.trouble:{script}")
     until(lambda: sleeping(seconds))
 
-    code, out, err = remit(home, "runs", "stop", id_of(home))
+    code, out, err = practice.remit("runs", "stop", newest(practice))
 
     assert code == 0, out + err
     until(lambda: not sleeping(seconds), 3.0)
     out, err = child.communicate(timeout=20)
     assert child.returncode == 5, out + err
-    assert remit(home, "audit", "verify")[0] == 0
 
 
 def test_a_stop_works_while_the_model_is_silent(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:staller")
-    child = remit(home, "run", "Write a note.", policy=home / "allow-all.yaml", wait=False)
-    until(lambda: len(world.model_requests()) >= 2)
+    child = begun(practice, f"{SCRIPTS}.trouble:staller")
+    until(lambda: len(practice.world.model_requests()) >= 2)
 
-    assert remit(home, "runs", "stop", id_of(home))[0] == 0
+    assert practice.remit("runs", "stop", newest(practice)).code == 0
 
     child.communicate(timeout=20)
     assert child.returncode == 5
 
 
 def test_ctrl_c_in_the_middle_leaves_nothing_behind(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:sleep62")
-    child = remit(home, "run", "Wait.", policy=home / "allow-all.yaml", wait=False)
+    child = begun(practice, f"{SCRIPTS}.trouble:sleep62")
     until(lambda: sleeping(62))
 
     child.send_signal(signal.SIGINT)
 
     _, err = child.communicate(timeout=20)
     assert child.returncode == 130
-    assert "Traceback" not in err
+    assert err == f"Stopped. Go on with: remit runs resume {newest(practice)}\n"
     until(lambda: not sleeping(62), 3.0)
-    assert remit(home, "audit", "verify")[0] == 0
+
+
+def test_ctrl_c_at_a_question_keeps_the_answers_before_and_the_question(practice):
+    ours, theirs = pty.openpty()
+    child = begun(practice, f"{SCRIPTS}.demo:exact", terminal=theirs)
+    os.close(theirs)
+    try:
+        seen(ours, "Accept? [y/N] ")
+        os.write(ours, b"y\n")
+        seen(ours, "[l] later: ")
+        child.send_signal(signal.SIGINT)
+        seen(ours, f"Stopped. Go on with: remit runs resume {(run := newest(practice))}")
+        assert child.wait(20) == 130
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
+
+    (question,) = waiting(practice)
+    assert practice.world.reminders() == []
+    code, out, _ = practice.remit("runs", "resume", run)
+    assert (code, question in out) == (3, True)  # the plan's answer counts, this one is still asked
+    assert practice.remit("approve", question).code == 0
+    assert practice.remit("runs", "resume", run).code == 0
+    assert [r.order_id for r in practice.world.reminders()] == [1042]
+
+
+def seen(terminal: int, words: str) -> str:
+    """What the terminal shows up to these words."""
+    text = ""
+    while words not in text:
+        ready, _, _ = select.select([terminal], [], [], 20)
+        assert ready, f"no {words!r} in:\n{text}"
+        text += os.read(terminal, 65536).decode()
+    return text
 
 
 def test_a_run_killed_in_mid_effect_asks_whether_it_happened(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:sleep63")
-    child = remit(home, "run", "Wait.", policy=home / "allow-all.yaml", wait=False)
+    child = begun(practice, f"{SCRIPTS}.trouble:sleep63")
     until(lambda: sleeping(63))
     child.kill()
     child.communicate(timeout=10)
     until(lambda: not sleeping(63), 5.0)
 
-    code, out, err = remit(home, "runs", "resume", id_of(home))
+    code, out, err = practice.remit("runs", "resume", newest(practice))
 
     assert code == 3, out + err  # a command that may have changed something is never repeated blindly
     assert "it was begun and then interrupted" in out
     assert sleeping(63) == []
-    assert remit(home, "audit", "verify")[0] == 0
 
 
 def test_broken_calls_are_told_to_the_model_and_the_file_is_written_once(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:note")
+    played = practice.run("Write a note.", script=f"{SCRIPTS}.trouble:note")
 
-    code, out, err = remit(home, "run", "Write a note.", "--accept")
-
-    assert code == 0, out + err
-    assert world.model_verdict().ok
-    told = [m["content"] for m in json.loads(world.model_requests()[-1])["messages"] if m["role"] == "tool"]
+    assert (played.code, played.files) == (0, {"note.txt": b"hello"})
+    told = [m["content"] for m in played.requests[-1]["messages"] if m["role"] == "tool"]
     assert "there is no tool 'write_fiel'" in told[1]
     assert told[2].startswith("Not executed")
 
 
 def test_limits_and_cuts_of_the_model_are_tried_again(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:throttled")
-
-    code, out, err = remit(home, "run", "Write a note.", "--accept")
-
-    assert code == 0, out + err
-    assert world.model_verdict().ok
+    assert practice.run("Write a note.", script=f"{SCRIPTS}.trouble:throttled").code == 0
 
 
 def test_a_refused_key_holds_the_run_and_a_right_one_lets_it_go_on(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:refused_key")
+    said = shown(practice, f"{SCRIPTS}.trouble:refused_key")
 
-    code, out, err = remit(home, "run", "Write a note.", "--accept")
-    assert code == 4, out + err
-    assert "Held" in out
-
-    code, out, err = remit(home, "runs", "resume", id_of(home))
-    assert code == 0, out + err
+    assert said.code == 4, said.out + said.err
+    assert "key" in line_with(said, "Held: ")
+    assert practice.remit("runs", "resume", newest(practice)).code == 0
 
 
 def test_a_model_that_is_away_holds_the_run(practice):
-    _, _, settings = practice
-    model = settings.model.model_copy(update={"base_url": "http://127.0.0.1:9/v1"})
-    app = App(settings.model_copy(update={"model": model}))
+    path = practice.home / "settings.toml"
+    path.write_text(re.sub(r'base_url = ".*"', 'base_url = "http://127.0.0.1:9/v1"', path.read_text()))
 
-    async def whole():
-        try:
-            runs = Runs(app)
-            return await runs.advance(runs.start("Write a note.", policy=app.policy()))
-        finally:
-            await app.close()
+    said = shown(practice, [plan(NOTE)])
 
-    stand = asyncio.run(whole())
-    assert stand.standing == "held"
-    assert "127.0.0.1" in stand.trouble
+    assert said.code == 4
+    assert "127.0.0.1" in line_with(said, "Held: ")
 
 
 def test_two_commands_resuming_one_run_do_not_both_work_on_it(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:sleep64")
-    child = remit(home, "run", "Wait.", policy=home / "allow-all.yaml", wait=False)
+    child = begun(practice, f"{SCRIPTS}.trouble:sleep64")
     until(lambda: sleeping(64))
     try:
         before = sleeping(64)
 
-        code, out, err = remit(home, "runs", "resume", id_of(home))
+        code, out, err = practice.remit("runs", "resume", newest(practice))
 
         assert code == 4, out + err
         assert "worked on by" in err
@@ -235,20 +223,43 @@ def test_two_commands_resuming_one_run_do_not_both_work_on_it(practice):
 
 
 def test_a_stale_worker_that_wakes_has_no_further_effect(practice):
-    _, world, settings = practice
-    world.set_script(f"{SCRIPTS}.trouble:note")
-    stale, fresh = App(settings), App(settings)
+    """The worker is stopped while it waits for the model, overtaken when its lease has passed, and woken."""
+    write = Call("write_file", {"path": "note.txt", "text": "hello"})
+    child = begun(practice, [plan(NOTE), Fault(Kind.SLOW, write, seconds=2), write, Say("Done.")])
+    until(lambda: len(practice.world.model_requests()) == 2)
+    child.send_signal(signal.SIGSTOP)
+    try:
+        run = newest(practice)
+        app = App(settings_of(practice))
+        app.store.runs.renew(run, 1, -1.0)  # its lease has passed
+        asyncio.run(app.close())
+
+        code, out, _ = practice.remit("runs", "resume", run)
+        after = practice.remit("audit", "show", run).out
+    finally:
+        child.send_signal(signal.SIGCONT)
+    _, err = child.communicate(timeout=20)
+
+    assert code == 0, out
+    assert child.returncode == 4
+    assert err == f"remit: run {run!r} was taken over by another process; this one must stop\n"
+    assert practice.remit("audit", "show", run).out == after
+    assert len(re.findall(r"\tdone\tfile\.write\t", after)) == 1
+    assert practice.world.model_verdict().ok
+
+
+def test_a_worker_overtaken_between_two_steps_writes_nothing_more(practice):
+    settings = settings_of(practice)
+    practice.play(f"{SCRIPTS}.trouble:note")
 
     async def whole():
+        stale, fresh = App(settings), App(settings)
         run = Runs(stale).start("Write a note.", policy=stale.policy(), accept=True)
 
         def overtaken(event):
             if event.kind == "plan":  # in the middle of the stale one's work the other takes over
-                fresh.store.runs.claim(run, "elsewhere:1:1", 0.0) if stale_released() else None
-
-        def stale_released():
-            stale.store.runs.renew(run, 1, -1.0)  # its lease has passed
-            return True
+                stale.store.runs.renew(run, 1, -1.0)
+                fresh.store.runs.claim(run, "elsewhere:1:1", 0.0)
 
         with pytest.raises(StaleEpoch):
             await Runs(stale).advance(run, overtaken)
@@ -261,46 +272,36 @@ def test_a_stale_worker_that_wakes_has_no_further_effect(practice):
 
 
 def test_a_dry_run_does_nothing(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:note")
+    played = practice.run("Write a note.", "--dry-run", script=f"{SCRIPTS}.trouble:note")
 
-    code, out, err = remit(home, "run", "Write a note.", "--dry-run")
-
-    assert code == 0, out + err
-    assert "nothing was done" in out
-    assert len(world.model_requests()) == 1
-    assert list((home / "runs").glob("*/*")) == []
+    assert (played.code, played.standing, played.files) == (0, "previewed", {})
+    assert len(played.requests) == 1
 
 
 def test_a_rejected_plan_ends_the_run_and_nothing_is_done(practice):
-    home, world, _ = practice
-    world.set_script(f"{SCRIPTS}.trouble:note")
-    assert remit(home, "run", "Write a note.")[0] == 3
+    asked = practice.run("Write a note.", script=f"{SCRIPTS}.trouble:note", accept=False)
+    practice.answer(*asked.questions, because="not today")
 
-    approver.answer(home, waiting_question(home)[0], because="not today")
-    code, out, err = remit(home, "runs", "resume", id_of(home))
+    played = practice.resume(asked.run)
 
-    assert code == 1, out + err
-    assert "not today" in out
-    assert list((home / "runs").glob("*/*")) == []
+    assert (asked.code, played.code, played.standing, played.files) == (3, 1, "rejected", {})
+    assert "not today" in played.trouble
 
 
 def test_the_practice_policy_does_not_load_outside_the_practice_world(practice):
-    home, _, settings = practice
-    app = App(settings.model_copy(update={"practice": False, "approvers": ()}))
+    app = App(settings_of(practice).model_copy(update={"practice": False, "approvers": ()}))
     with pytest.raises(BadPolicy, match="practice"):
-        app.policy(home / "allow-all.yaml")
+        app.policy(practice.home / "allow-all.yaml")
     asyncio.run(app.close())
 
 
 def test_a_folder_with_its_own_tools_and_agent_does_not_matter(practice, tmp_path, monkeypatch):
-    home, world, _ = practice
     for name in ("tools", "agent"):
         (tmp_path / "here" / name).mkdir(parents=True)
         (tmp_path / "here" / name / "__init__.py").write_text("raise RuntimeError('the wrong one')")
     monkeypatch.chdir(tmp_path / "here")
-    world.set_script(f"{SCRIPTS}.trouble:note")
+    practice.play(f"{SCRIPTS}.trouble:note")
 
-    code, out, err = remit(home, "run", "Write a note.", "--accept")
+    code, out, err = command.remit(practice.home, "run", "Write a note.", "--accept")
 
     assert code == 0, out + err
