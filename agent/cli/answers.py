@@ -38,8 +38,9 @@ def questions(json: JsonOption = False) -> int:
         open_ones = [q for q in at.app.store.questions.all() if not q.settled(now)]
         for question in open_ones:
             _show(at, question, by=at.app.settings.principal)
-        if not open_ones and not json:
-            print(at.say("Nothing waits for an answer."))
+        if not json:
+            how = "Answer with: remit approve ID, or: remit reject ID --because TEXT"
+            print(at.say(how if open_ones else "Nothing waits for an answer."))
     return DONE
 
 

@@ -31,6 +31,7 @@ def test_a_question_is_shown_with_who_is_asked(remit: Remit, run_id: str) -> Non
     assert card in said.out
     assert "1. restart 1" in said.out and "2. restart 2" in said.out
     assert f"run {run_id}; asked: finance, answers needed: 1" in said.out
+    assert said.out.endswith("Answer with: remit approve ID, or: remit reject ID --because TEXT\n")
 
 
 def test_the_requester_sees_personal_values_and_programs_see_handles(remit: Remit, run_id: str) -> None:
