@@ -45,7 +45,7 @@ def build(work: Work, saver: BaseCheckpointSaver[Any]) -> CompiledStateGraph[Sta
     graph.add_conditional_edges("preflight", _after_preflight, ["propose", "wait", "report"])
     graph.add_conditional_edges("accept", _after_accept, ["propose", "wait", "report"])
     graph.add_conditional_edges("propose", _after_propose, ["act", "propose", "verify", "wait"])
-    graph.add_conditional_edges("act", partial(_after_act, work), ["act", "propose", "wait"])
+    graph.add_conditional_edges("act", partial(_after_act, work), ["act", "propose", "wait", "report"])
     graph.add_conditional_edges("wait", _after_wait, ["accept", "act", "plan", "propose", "report"])
     graph.add_conditional_edges("verify", _after_verify, ["verify", "report"])
     graph.add_edge("report", END)
@@ -79,6 +79,8 @@ def _after_propose(state: State) -> str:
 
 
 def _after_act(work: Work, state: State) -> str:
+    if state.get("end"):
+        return "report"
     if all(c["done"] for c in state["calls"]):
         return "propose"
     return "wait" if acting.unanswered(work, state) else "act"

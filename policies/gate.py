@@ -396,7 +396,6 @@ class Gate:
                 # What was refused may hold what nobody may see; anything else is kept to the letter, to be resumed.
                 "action": self._redaction.redact_json(written) if event == "denied" else written,
                 "reason": decision.reason,
-                "note": self._redaction.redact_json(dict(request.note)),
             },
         )
 

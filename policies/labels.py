@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import IntEnum
-from functools import reduce
 
 from pydantic import BaseModel, ConfigDict
 
@@ -48,8 +46,3 @@ class Label(BaseModel):
 
 TOP = Label(integrity=Integrity.OPERATOR, readers=None)
 """The neutral element of `join`: nothing has been read yet."""
-
-
-def joined(labels: Iterable[Label]) -> Label:
-    """The join of all, `TOP` for none."""
-    return reduce(Label.join, labels, TOP)

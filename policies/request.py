@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from policies.action import Action
@@ -34,8 +34,6 @@ class Request:
     """Texts that leave with this action beside its own content: the new messages of a prompt."""
     approved_by: tuple[str, ...] = ()
     """Who said yes to exactly this digest, filled in by the gate."""
-    note: dict[str, str] = field(default_factory=dict)
-    """Recorded beside the decision, never judged: for instance that arguments were repaired."""
 
     @property
     def key(self) -> str:

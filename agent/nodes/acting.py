@@ -98,7 +98,7 @@ async def act(work: Work, state: State) -> Update:
             update = _tell_model(work, state, index, _quoted(seen), seq=after)
             return update | {"label": label_json(label_of(state).join(seen.label))}
         case Refused():
-            return _tell_model(work, state, index, _said(outcome), seq=after)
+            return _tell_model(work, state, index, _said(outcome), seq=after) | _stopped(work, call, outcome)
         case Failed() | Unknown():
             # its reason may quote what a tool or page said
             update = _tell_model(work, state, index, _said(outcome), seq=after)
@@ -142,6 +142,14 @@ async def _action(work: Work, state: State, call: PendingCall, seq: int) -> Acti
         # a repaired value may be a cut one: `restart wor` for `restart worker`
         raise ToolError(_REPAIRED)
     return action
+
+
+def _stopped(work: Work, call: PendingCall, refused: Refused) -> Update:
+    """The end of the run, where its policy says so of a question that nobody answered in time."""
+    question = work.store.questions.get(call["waits_for"] or "") if refused.rules == ("deadline",) else None
+    if question is None or question.approvers.otherwise != "stop":
+        return {}
+    return {"end": "failed", "trouble": f"nobody answered {question.id} in time, and its rule says to stop then"}
 
 
 def _step_of(work: Work, action: Action, seq: int) -> PlannedStep | None:

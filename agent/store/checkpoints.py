@@ -153,13 +153,6 @@ class FencedSaver(SqliteSaver):
                 at = WRITES_IDX_MAP.get(channel, index)
                 cursor.execute(f"INSERT OR {again} {_WRITE}", (*row, at, channel, *self.serde.dumps_typed(value)))
 
-    def delete_thread(self, thread_id: str) -> None:
-        """Forget a thread, also on disk as far as the file system does; its fence stays."""
-        with self._writing() as cursor:
-            for table in ("checkpoints", "writes"):
-                cursor.execute(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,))  # noqa: S608  our own words
-        self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
     def with_allowlist(self, extra_allowlist: Any) -> BaseCheckpointSaver[str]:
         """This saver: states are plain JSON, no further class is ever revived."""
         return self
@@ -178,9 +171,6 @@ class FencedSaver(SqliteSaver):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         self.put_writes(config, writes, task_id, task_path)
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        self.delete_thread(thread_id)
 
     @contextmanager
     def _writing(self, thread: str | None = None) -> Iterator[sqlite3.Cursor]:

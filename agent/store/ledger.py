@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -89,12 +89,6 @@ class Ledger:
         if broken is None and not self._keys.signed(mark, run, str(length), head):
             return Broken(run=run, index=length, why="the record of where the chain ends was changed")
         return broken
-
-    def export(self, run: str) -> Iterator[str]:
-        """The chain as lines of JSON: the entries without their bodies, then the signed head."""
-        length, head, mark = self._runs.row(run, "length head head_mark")
-        yield from (entry.model_dump_json() for entry in self.entries(run)[:length])
-        yield json.dumps({"run": run, "length": length, "head": head, "mark": mark})
 
     def _parsed(self, run: str) -> tuple[list[Entry], bool]:
         """The entries up to the first row that is none, and whether that was all."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from agent.clock import SystemClock
 from agent.runs import Runs, Stand
 from agent.settings import load_settings
 from agent.wiring import App
@@ -40,6 +42,16 @@ def step(tool: str, **pins: Any) -> dict[str, Any]:
     return {"title": tool, "tool": tool, **pins}
 
 
+class Later(SystemClock):
+    """The time that it will be."""
+
+    def __init__(self, by: timedelta) -> None:
+        self._by = by
+
+    def now(self) -> datetime:
+        return super().now() + self._by
+
+
 class Office:
     """One home, the processes over it, and a model that plays a script."""
 
@@ -59,9 +71,10 @@ class Office:
         lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
         (self.home / "settings.toml").write_text("\n".join(["[model]", *lines]), encoding="utf-8")
 
-    def another(self) -> App:
-        """The home as a further process has it."""
-        self.started.append(App(load_settings(environment={"REMIT_HOME": str(self.home)})))
+    def another(self, later: timedelta = timedelta()) -> App:
+        """The home as a further process has it, so much later."""
+        settings = load_settings(environment={"REMIT_HOME": str(self.home)})
+        self.started.append(App(settings, Later(later)))
         return self.started[-1]
 
     def bring(self, name: str, body: str, **more: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -55,6 +56,40 @@ async def test_a_changed_policy_is_in_force_at_once_in_the_process_that_knew_the
     (refused,) = [e.outcome for e in seen if e.kind == "outcome"]
     assert isinstance(refused, Refused) and refused.rules == ("shut",)
     assert office.files(run) == {}
+
+
+@pytest.mark.parametrize(("otherwise", "standing"), [("stop", "failed"), ("skip", "done")])
+async def test_a_question_that_nobody_answers_in_time_stops_the_run_where_its_rule_says_so(
+    office: Office, otherwise: str, standing: str
+) -> None:
+    within = f"ask: each, of: {{within: 1h, otherwise: {otherwise}}}"
+    asked = ASKED.replace("ask: each", within).replace("when_all_allowed", "ask")
+    office.set_policy(text=asked.replace("rules:", "limits: {minutes: 600}\nrules:"))
+    run = office.begin(writing)
+    office.answer(await office.advance(run))
+    assert (await office.advance(run)).standing == "waiting"
+
+    stand = await office.advance(run, office.another(timedelta(minutes=59)))
+    assert stand.standing == "waiting"
+    stand = await office.advance(run, office.another(timedelta(minutes=61)))
+
+    assert (stand.standing, office.files(run)) == (standing, {})
+    assert ("nobody answered" in stand.trouble) == (otherwise == "stop")
+    assert len(office.asked_of_model()) == (2 if otherwise == "stop" else 3)
+
+
+async def test_what_a_person_says_of_a_plan_goes_to_the_model_redacted(office: Office) -> None:
+    def script() -> Script:
+        yield submit(NOTE)
+        yield Call("read_file", {"path": "given.txt"})
+        yield Call("change_plan", {"why": "more", "steps": [step("write_file", path="x.txt")]})
+        yield Say("Done.")
+
+    run = office.begin(script, given="words")
+    office.answer(await office.advance(run), yes=False, because="ask 13912345678 first")
+
+    assert (await office.advance(run)).standing == "done"
+    assert office.told(run)[-1].startswith("The change was not accepted: ask ⟦phone:")
 
 
 async def test_hands_and_browser_belong_to_one_policy(office: Office) -> None:

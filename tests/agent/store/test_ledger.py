@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing
 
@@ -100,11 +99,3 @@ def _wrapped_key(folder):
         (wrapped,) = database.execute("SELECT data_key FROM runs").fetchone()
     assert any(wrapped in file.read_bytes() for file in folder.glob("store.sqlite3*"))
     return wrapped
-
-
-def test_the_export_holds_the_entries_and_the_signed_head_and_no_body(chain):
-    lines = [json.loads(line) for line in chain.ledger.export("r1")]
-    assert [line.get("index") for line in lines] == [0, 1, 2, 3, 4, 5, None]
-    assert lines[-1]["head"] == lines[-2]["hash"]
-    assert chain.ledger.heads() == {"r1": (6, lines[-1]["head"])}
-    assert not any("body" in line for line in lines)
