@@ -45,7 +45,7 @@ def play(first: ModelRequest) -> Script:
         function = runpy.run_path(given["file"])[given["function"]]
         yield from function(first) if inspect.signature(function).parameters else function()
     else:
-        for turn in given:
+        for turn in given:  # noqa: UP028  a list has no place for the requests that are sent in
             yield turn
 
 
