@@ -173,7 +173,8 @@ def _typed(prompt: str) -> str:
     # asyncio's own handler would only cancel us once the line is typed.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return input(prompt).strip()
+        print(prompt, end="", flush=True)  # input() would write it to standard error, which may be a file
+        return input().strip()
     except EOFError:
         return ""
     finally:

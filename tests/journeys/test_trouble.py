@@ -32,13 +32,14 @@ pytestmark = pytest.mark.timeout(240)
 
 
 def begun(practice, script, *, terminal=None) -> subprocess.Popen:
-    """`remit run` in a process of its own, at a terminal or in a pipe."""
+    """`remit run` in a process of its own, in pipes or at a terminal; standard error is a pipe even there."""
     practice.play(script)
     policy = "allow-all.yaml" if terminal is None else "policy.yaml"
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
     return subprocess.Popen(
         [REMIT, "run", "--policy", str(practice.home / policy), "Wait."],
         env={**os.environ, "REMIT_HOME": str(practice.home), "REMIT_LANGUAGE": "en"},
+        stderr=subprocess.PIPE,
         text=True,
         **(pipes if terminal is None else dict.fromkeys(pipes, terminal)),
     )
@@ -135,13 +136,14 @@ def test_ctrl_c_at_a_question_keeps_the_answers_before_and_the_question(practice
         os.write(ours, b"y\n")
         seen(ours, "[l] later: ")
         child.send_signal(signal.SIGINT)
-        seen(ours, f"Stopped. Go on with: remit runs resume {(run := newest(practice))}")
-        assert child.wait(20) == 130
+        _, err = child.communicate(timeout=20)
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
         os.close(ours)
 
+    run = newest(practice)
+    assert (child.returncode, err) == (130, f"Stopped. Go on with: remit runs resume {run}\n")
     (question,) = waiting(practice)
     assert practice.world.reminders() == []
     code, out, _ = practice.remit("runs", "resume", run)
