@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,10 +150,14 @@ class Runs:
         if waiting := self._open_questions(run_id):
             return Stand(run=run_id, standing="waiting", questions=waiting)
         policy = self.policy(run_id)
-        epoch = store.runs.claim(run_id, this_process(), LEASE_S)
+        epoch, began = store.runs.claim(run_id, this_process(), LEASE_S), app.clock.monotonic()
+
+        def worked_ms() -> int:
+            return run.worked_ms + round((app.clock.monotonic() - began) * 1000)
+
         try:
             app.saver.fence(run_id, epoch)
-            return await self._driven(run_id, epoch, await app.hands(run, policy, watch), options)
+            return await self._driven(run_id, epoch, await app.hands(run, policy, watch), options, worked_ms)
         except BaseException:
             await app.let_go(run_id)
             with suppress(PolicyError):  # the store may be what is in trouble, or another process has the run
@@ -161,12 +165,14 @@ class Runs:
                     store.runs.set_status(run_id, RunStatus.PARKED)
             raise
         finally:
-            store.runs.release(run_id, epoch)
+            store.runs.release(run_id, epoch, worked_ms=worked_ms())
 
-    async def _driven(self, run_id: str, epoch: int, hands: Any, options: dict[str, Any]) -> Stand:
+    async def _driven(
+        self, run_id: str, epoch: int, hands: Any, options: dict[str, Any], worked_ms: Callable[[], int]
+    ) -> Stand:
         """Work until the work ends, or somebody wishes it to stop, or this process loses the run."""
         store, stopped = self._app.store, asyncio.Event()
-        beat = asyncio.create_task(self._beat(run_id, epoch, stopped))
+        beat = asyncio.create_task(self._beat(run_id, epoch, stopped, worked_ms))
         work = asyncio.create_task(self._drive(run_id, epoch, hands, options))
         try:
             await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
@@ -268,11 +274,11 @@ class Runs:
         asked = self._app.store.questions.all(run_id)
         return tuple(q for q in asked if not q.settled(now))
 
-    async def _beat(self, run_id: str, epoch: int, stopped: asyncio.Event) -> None:
+    async def _beat(self, run_id: str, epoch: int, stopped: asyncio.Event, worked_ms: Callable[[], int]) -> None:
         """Keep the lease; return when somebody asked to stop."""
         while True:
             await asyncio.sleep(BEAT_S)
-            self._app.store.runs.renew(run_id, epoch, LEASE_S)
+            self._app.store.runs.renew(run_id, epoch, LEASE_S, worked_ms=worked_ms())
             if self._app.store.runs.stop_requested(run_id):
                 stopped.set()
                 return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -260,7 +261,7 @@ class Hands:
             epoch=epoch,
             principal=run.principal,
             task=self.redactor.redact_text(_text(app.store.documents.get(run.id, "task"))),
-            started_at=run.created_at,
+            started_at=app.clock.now() - timedelta(milliseconds=run.worked_ms),
             attended=options.get("attended", True),
             accept=options.get("accept", False),
             dry_run=options.get("dry_run", False),

@@ -49,6 +49,7 @@ class Work:
     task: str
     """The person's words with protected values as handles."""
     started_at: datetime
+    """When it would have begun if nobody had ever been waited for."""
     attended: bool
     accept: bool
     """The requester accepted the plan beforehand."""

@@ -29,7 +29,7 @@ class Request:
     turn: int = 0
     """Submissions of one turn are independent; their questions share a card."""
     started_at: datetime | None = None
-    """When the run began, for its limit of time; None when no limit applies (an owner's own probe)."""
+    """When the run began, less its waits for people, for its limit of time; None for an owner's own probe."""
     leaving: tuple[str, ...] = ()
     """Texts that leave with this action beside its own content: the new messages of a prompt."""
     approved_by: tuple[str, ...] = ()

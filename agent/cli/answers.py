@@ -66,7 +66,8 @@ def _answer(ids: list[str], rows: list[int] | None, name: str | None, *, yes: bo
             if sys.stdin.isatty() and sys.stdout.isatty() and not as_json:
                 _show(at, question, by=by)
                 prompt = at.say("Answer {yes} as {by}? [y/N] ", yes=at.say("yes" if yes else "no"), by=by)
-                if not input(prompt).strip().lower().startswith("y"):
+                print(prompt, end="", flush=True)  # input() would write it to standard error, which may be a file
+                if not input().strip().lower().startswith("y"):
                     return FAILED
             now = at.app.clock.now()
             answer = Answer(yes=yes, by=by, at=now, because=because)

@@ -146,7 +146,8 @@ def _asked(prompt: str, proposed: str, choices: tuple[str, ...] = ()) -> str:
     """What the person types, else what is proposed; one of the choices where there are some. EOFError."""
     shown = f" ({', '.join(choices)})" if choices else ""
     while True:
-        typed = input(f"{prompt}{shown}{f' [{proposed}]' if proposed else ''}: ").strip() or proposed
+        print(f"{prompt}{shown}{f' [{proposed}]' if proposed else ''}: ", end="", flush=True)  # see run_command
+        typed = input().strip() or proposed
         found = [c for c in choices if c.lower().startswith(typed.lower())]
         if not choices or len(found) == 1:
             return found[0] if found else typed

@@ -51,7 +51,7 @@ def listed(json: JsonOption = False) -> int:
 def show(run: RunArgument, json: JsonOption = False) -> int:
     """Show one run: policy, plan, steps, questions, report, use. Also why it does not go on."""
     from agent.cli.audit import told  # start-up time
-    from agent.cli.screen import Screen
+    from agent.cli.screen import Screen, money
     from agent.runs import Stand
 
     with desk(as_json=json) as at:
@@ -90,7 +90,9 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
         if isinstance(report, dict):
             stand = Stand(run=found.id, standing=report["end"], report=report, trouble=report.get("why", ""))
             screen.report(stand, intact=store.ledger.verify(found.id) is None)
-        screen.line(at.say("{tokens} tokens, {n} questions", tokens=f"{found.tokens:,}", n=found.questions))
+        used = at.say("{tokens} tokens, {n} questions", tokens=f"{found.tokens:,}", n=found.questions)
+        cost = f", {money(found.money_micros)} {at.app.settings.model.currency}" if found.money_micros else ""
+        screen.line(at.say("{steps} steps", steps=found.steps) + f", {used}{cost}")
     return DONE
 
 

@@ -29,7 +29,6 @@ class Screen:
         self.say, self._json, self.restore = language, as_json, restore
         self._live = sys.stdout.isatty() and not as_json
         self._began = time.monotonic()
-        self._steps = 0
 
     def event(self, event: Event) -> None:
         """Show one event of a run as it happens."""
@@ -40,7 +39,6 @@ class Screen:
         if event.kind in ("thinking", "started"):
             self._status(event)
         elif event.kind == "outcome" and event.action is not None:
-            self._steps += 1
             self._outcome(event)
 
     def plan(self, plan: Plan, preflight: dict[str, Any], policy: str) -> None:
@@ -182,7 +180,8 @@ class Screen:
         if self._live:
             doing = event.action.kind if event.action else self.say("thinking")
             seconds, k = f"{time.monotonic() - self._began:.0f}", f"{event.tokens / 1000:.1f}"
-            used = self.say("{steps} steps  {seconds} s  {k}k tokens", steps=self._steps, seconds=seconds, k=k)
+            used = self.say("{steps} steps  {seconds} s  {k}k tokens", steps=event.steps, seconds=seconds, k=k)
+            used += f"  {money(event.money_micros)}" if event.money_micros else ""
             sys.stdout.write(f"\r\x1b[K… {doing}  {used}")
             sys.stdout.flush()
 
@@ -191,8 +190,14 @@ class Screen:
             sys.stdout.write("\r\x1b[K")
 
 
+def money(micros: int) -> str:
+    """An amount in the currency of the settings, which no line repeats."""
+    return f"{micros / 1_000_000:,.4f}"
+
+
 def _event_json(event: Event) -> dict[str, Any]:
-    out: dict[str, Any] = {"event": event.kind, "text": event.text, "step": event.step, "tokens": event.tokens}
+    out: dict[str, Any] = {"event": event.kind, "text": event.text, "step": event.step}
+    out |= {"steps": event.steps, "tokens": event.tokens, "money_micros": event.money_micros}
     if event.action is not None:
         out["action"] = event.action.model_dump(mode="json")
     if event.outcome is not None:

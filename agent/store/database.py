@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from agent.errors import BadSettings, StoreLocked, StoreUnreadable
 from policies.errors import RecordsUnavailable
 
-FORMAT = 1
+FORMAT = 2
 """The version of the tables, which is also the number of the last migration."""
 
 BUSY_S = 5.0

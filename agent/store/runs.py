@@ -54,6 +54,8 @@ class Run:
     stop_requested: bool = False
     length: int = 0
     head: str = GENESIS
+    worked_ms: int = 0
+    """How long it was worked on, all advances together; waiting for people does not count."""
     steps: int = 0
     """Actions that were begun, this and the next two as the limits of the run count them."""
     tokens: int = 0
@@ -74,7 +76,8 @@ def this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid()) or 0}"
 
 
-_NAMES = [*("title_sealed" if f.name == "title" else f.name for f in fields(Run)), "data_key"]
+_COLUMNS = [f.name for f in fields(Run) if f.name not in Used._fields]
+_NAMES = [*("title_sealed" if name == "title" else name for name in _COLUMNS), "data_key"]
 _newest = select(*(tables.runs.c[name] for name in _NAMES)).order_by(tables.runs.c.created_at.desc())
 _LIST = _newest.limit(bindparam("most"))
 _LIST_STATUS = _newest.where(tables.runs.c.status == bindparam("wanted")).limit(bindparam("most"))
@@ -100,7 +103,8 @@ class Runs:
             "head_at": stamp(run.created_at),
             "head_mark": self._keys.sign(run.id, str(run.length), run.head),
         }
-        del row["title"]
+        for name in ("title", *Used._fields):
+            del row[name]
         with self._db.writing():
             self._db.add(tables.runs, **row)
 
@@ -140,17 +144,20 @@ class Runs:
         self._held[run] = int(epoch) + 1
         return self._held[run]
 
-    def renew(self, run: str, epoch: int, lease_s: float) -> None:
-        """Keep the run for `lease_s` from now; StaleEpoch when another process has it."""
+    def renew(self, run: str, epoch: int, lease_s: float, *, worked_ms: int) -> None:
+        """Keep the run for `lease_s` from now, worked on for so long in all; StaleEpoch when another process has it."""
         until = stamp(self._clock.now() + timedelta(seconds=lease_s))
         with self._db.writing():
-            if not self._db.change(tables.runs, {"id": run, "epoch": epoch}, lease_until=until):
+            if not self._db.change(tables.runs, {"id": run, "epoch": epoch}, lease_until=until, worked_ms=worked_ms):
                 raise taken(run)
 
-    def release(self, run: str, epoch: int) -> None:
-        """Let others claim the run; nothing when one of them already has."""
+    def release(self, run: str, epoch: int, *, worked_ms: int | None = None) -> None:
+        """Let others claim the run, worked on for so long in all; nothing when one of them already has."""
+        values: dict[str, Any] = {"owner": None, "lease_until": None}
+        if worked_ms is not None:
+            values["worked_ms"] = worked_ms
         with self._db.writing():
-            mine = self._db.change(tables.runs, {"id": run, "epoch": epoch}, owner=None, lease_until=None)
+            mine = self._db.change(tables.runs, {"id": run, "epoch": epoch}, **values)
         if mine and self._held.get(run) == epoch:
             del self._held[run]
 
@@ -204,6 +211,8 @@ class Runs:
         values["created_at"] = datetime.fromisoformat(values["created_at"])
         values["lease_until"] = datetime.fromisoformat(until) if until else None
         values["status"], values["stop_requested"] = RunStatus(values["status"]), bool(values["stop_requested"])
+        if values["status"] is RunStatus.RUNNING and (not values["owner"] or _gone(values["owner"])):
+            values["status"] = RunStatus.PARKED  # its process was killed: it goes on when it is resumed
         return Run(**values)
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 from sqlalchemy import MetaData, Table
 
 from agent.store.migrations import columns
-from agent.store.migrations.versions import v0001
+from agent.store.migrations.versions import v0001, v0002
+
+
+def _table(name: str, spec: str) -> Table:
+    now = [*columns(spec), *columns(v0002.ADDED.get(name, ""))]
+    return Table(name, METADATA, *(c for c in now if c.name not in v0002.DROPPED.get(name, ())))
+
 
 METADATA = MetaData()
-_TABLES = {name: Table(name, METADATA, *columns(spec)) for name, spec in v0001.TABLES.items()}
+_TABLES = {name: _table(name, spec) for name, spec in v0001.TABLES.items()}
 
 runs = _TABLES["runs"]
 entries = _TABLES["entries"]

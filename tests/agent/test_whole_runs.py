@@ -78,6 +78,19 @@ async def test_a_question_that_nobody_answers_in_time_stops_the_run_where_its_ru
     assert len(office.asked_of_model()) == (2 if otherwise == "stop" else 3)
 
 
+async def test_waiting_for_a_person_takes_nothing_of_the_minutes_of_a_run(office: Office) -> None:
+    office.set_policy(text=ASKED.replace("when_all_allowed", "ask").replace("rules:", "limits: {minutes: 5}\nrules:"))
+    run = office.begin(writing)
+    office.answer(await office.advance(run))
+    waiting = await office.advance(run)
+    office.answer(waiting)
+
+    stand = await office.advance(run, office.another(timedelta(hours=20)))
+
+    assert (stand.standing, set(office.files(run))) == ("done", {"note.txt"})
+    assert 0 < office.app.store.runs.get(run).worked_ms < 60_000
+
+
 async def test_what_a_person_says_of_a_plan_goes_to_the_model_redacted(office: Office) -> None:
     def script() -> Script:
         yield submit(NOTE)

@@ -50,6 +50,21 @@ REMOVALS: dict[str, tuple[str, str, str]] = {
         "return not (when.sink and self._grounded())",
         "return not when.sink",
     ),
+    "tests/policies/test_gate.py::test_the_intent_is_in_the_ledger_before_the_effect_and_the_outcome_after": (
+        "policies/gate.py",
+        "self._commit(request, None, entry, reserve=reserved, spend=planned, planned=planned)",
+        "pass",
+    ),
+    "tests/agent/test_whole_runs.py::test_what_the_model_says_of_its_work_verifies_nothing": (
+        "agent/nodes/checking.py",
+        'verdict, evidence = "not verifiable", getattr(',
+        'verdict, evidence = "verified", getattr(',
+    ),
+    "tests/tools/servers/test_reaching_servers.py::test_a_changed_host_key_stops_everything_before_the_login": (
+        "tools/servers/connection.py",
+        "self._client.get_host_keys().add(at, kind, pinned)",
+        "self._client.set_missing_host_key_policy(paramiko.client.WarningPolicy())",
+    ),
     "tests/agent/store/test_questions.py::test_an_answer_that_does_not_count_changes_nothing": (
         QUESTION,
         "if unknown := set(answers) - {r.seq for r in self.rows}:",

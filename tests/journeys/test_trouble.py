@@ -233,7 +233,7 @@ def test_a_stale_worker_that_wakes_has_no_further_effect(practice):
     try:
         run = newest(practice)
         app = App(settings_of(practice))
-        app.store.runs.renew(run, 1, -1.0)  # its lease has passed
+        app.store.runs.renew(run, 1, -1.0, worked_ms=0)  # its lease has passed
         asyncio.run(app.close())
 
         code, out, _ = practice.remit("runs", "resume", run)
@@ -260,7 +260,7 @@ def test_a_worker_overtaken_between_two_steps_writes_nothing_more(practice):
 
         def overtaken(event):
             if event.kind == "plan":  # in the middle of the stale one's work the other takes over
-                stale.store.runs.renew(run, 1, -1.0)
+                stale.store.runs.renew(run, 1, -1.0, worked_ms=0)
                 fresh.store.runs.claim(run, "elsewhere:1:1", 0.0)
 
         with pytest.raises(StaleEpoch):

@@ -60,7 +60,7 @@ def test_a_live_lease_keeps_others_out_until_it_ends_or_is_given_up(store, opene
     clock.at = NOW + timedelta(seconds=59)
     with pytest.raises(RunBusy):
         store.runs.claim("r1", this_process(), 60)
-    other.renew("r1", 2, 60)
+    other.renew("r1", 2, 60, worked_ms=0)
     clock.at = NOW + timedelta(seconds=118)
     with pytest.raises(RunBusy):
         store.runs.claim("r1", this_process(), 60)
@@ -100,7 +100,7 @@ def test_a_process_that_lost_its_run_changes_nothing_of_it_any_more(store, opene
         lambda: store.documents.put("r1", "report", {}),
         lambda: store.mandates.set_plan("r1", plan(), ()),
         lambda: store.runs.set_status("r1", RunStatus.DONE),
-        lambda: store.runs.renew("r1", 1, 60),
+        lambda: store.runs.renew("r1", 1, 60, worked_ms=0),
         lambda: store.records.commit(done(), [draft()], epoch=1, now=NOW),
     ):
         with pytest.raises(StaleEpoch, match="'r1' was taken over"):
