@@ -34,6 +34,7 @@ from policies.permit import _MINT, Permit
 from policies.ports import Clock, Executor, Raw, Records, Redaction, Submission
 from policies.question import Question, Row
 from policies.redact.detect import SECRET_TYPES
+from policies.redact.handle import joined_handle
 from policies.request import Request
 from policies.rules import Policy
 
@@ -160,6 +161,10 @@ class Gate:
         if any(self._redaction.handle_types(_text(rest[name])) for name in action.sink_fields if name in rest):
             return _denied(decision, "a handle cannot say where something lands", rule="handles")
         for text in action.contents():
+            if joined := joined_handle(text):
+                instead = "write the handle with a blank or a sign around it"
+                reason = f"the handle {joined} touches a letter, a digit or another handle"
+                return _denied(decision, reason, rule="handles", instead=instead)
             if shut := sorted(self._redaction.handle_types(text) - decision.obligations.restore):
                 instead = f"a rule for {action.kind} with `restore: [{shut[0]}]`"
                 return _denied(decision, f"{shut[0]} values may not go there", rule="handles", instead=instead)

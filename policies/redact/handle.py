@@ -6,6 +6,8 @@ import hmac
 import re
 from typing import NewType
 
+from policies.redact.folded import INVISIBLE, fold
+
 Handle = NewType("Handle", str)
 """The whole placeholder with its brackets, as it stands in text."""
 
@@ -13,6 +15,7 @@ HANDLE = re.compile(r"⟦([a-z][a-z0-9_]{1,31}):([a-z2-7]{10})⟧")
 """Group 1 is the type, group 2 the code. Bounded repeats, one way to match: linear."""
 
 OPENING = "⟦"
+BRACKETS = "⟦⟧"
 ESCAPED_OPENING = "(U+27E6)"
 """What a foreign `⟦` becomes. Plain words, because an escape such as `\\u27e6` or `&#10214;` would turn into a
 real bracket again as soon as somebody decodes the text."""
@@ -48,12 +51,33 @@ def handles_in(text: str) -> tuple[tuple[str, Handle], ...]:
     return tuple((match[1], Handle(match[0])) for match in HANDLE.finditer(text))
 
 
+def joined_handle(text: str) -> Handle | None:
+    """The first handle that a letter, a digit or another handle touches, invisible characters aside; else None.
+
+    Restored there, its value would be part of a longer word, which detectors take for something else.
+    """
+    folded = fold(text)
+    for match in HANDLE.finditer(text):
+        before, after = match.start() - 1, match.end()
+        while before >= 0 and folded[before] == INVISIBLE[0]:
+            before -= 1
+        while after < len(folded) and folded[after] == INVISIBLE[0]:
+            after += 1
+        if (before >= 0 and _joins(folded, text, before)) or (after < len(folded) and _joins(folded, text, after)):
+            return Handle(match[0])
+    return None
+
+
 def escape_lookalikes(text: str) -> str:
     """The text with every `⟦` written as `(U+27E6)`, so that nothing in it can be, or be joined into, a handle.
 
     For whatever comes from outside. A reader sees what stood there; a machine does not turn it back.
     """
     return text.replace(OPENING, ESCAPED_OPENING)
+
+
+def _joins(folded: bytes, text: str, at: int) -> bool:
+    return folded[at : at + 1].isalnum() or text[at] in BRACKETS
 
 
 def _code(run_key: bytes, *parts: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from policies.errors import HandleNotAllowed, UnknownHandle
 from policies.redact.detect import FAMILIES, LEARNED_TYPES, SECRET_TYPES, normal
+from policies.redact.embedded import SHORTEST, Numbers
 from policies.redact.folded import MASK, WIDE, Folded, fold
 from policies.redact.handle import (
     ESCAPED_OPENING,
@@ -23,7 +24,7 @@ from policies.redact.handle import (
     identity,
     type_of,
 )
-from policies.redact.literal import Secrets
+from policies.redact.literal import MIN_CHARACTERS, Secrets
 from policies.redact.vault import HandleVault
 
 _Edit = tuple[int, int, bytes]
@@ -83,10 +84,14 @@ class Redactor:
         self._secrets = secrets
         self._learned = Secrets()
         self._heard: set[str] = set()
+        self._opened: set[str] = set()
+        self._numbers = Numbers()
         self._identities: set[str] = set()
         for handle, value in vault.values():
             self._identities.add(identity(handle))
             self._learn(type_of(handle), value)
+            self._numbers.add(type_of(handle), _meaning(type_of(handle), value))
+            self._learn_opened(type_of(handle), value)  # an earlier process may have restored it
 
     def redact(self, text: str) -> Redacted:
         """The text with every value replaced by its handle; in the result nothing is found again.
@@ -115,8 +120,15 @@ class Redactor:
 
         `allowed` names the types that may stand at this sink; a secret type also needs `secrets=True`, which only
         an executor passes. HandleNotAllowed for another type; UnknownHandle for a handle this run never made,
-        and for a `⟦` that begins no handle (most likely a garbled one): none lands unresolved.
+        and for a `⟦` that begins no handle (most likely a garbled one): none lands unresolved. What was restored is
+        from then on looked for literally, wherever it stands.
         """
+        restored = self._restored(text, allowed, secrets=secrets)
+        for type_, handle in handles_in(text):
+            self._learn_opened(type_, self._vault.get(handle) or "")
+        return restored
+
+    def _restored(self, text: str, allowed: frozenset[str], *, secrets: bool) -> str:
 
         def value_of(match: re.Match[str]) -> str:
             value = self._vault.get(Handle(match[0]))
@@ -164,7 +176,7 @@ class Redactor:
         """The types of the handles in the text; UnknownHandle for one this run never made, or a garbled one."""
         if OPENING not in text:
             return frozenset()
-        self.restore(text, types := frozenset(type_ for type_, _ in handles_in(text)), secrets=True)
+        self._restored(text, types := frozenset(type_ for type_, _ in handles_in(text)), secrets=True)
         return types
 
     def shown(self, text: str) -> str:
@@ -188,7 +200,10 @@ class Redactor:
         for layer in first.layers():
             for secrets in (self._secrets, self._learned):
                 for type_, value, start, end in secrets.find(layer, text if layer is first else ""):
-                    yield _Span(type=type_, start=start, end=end, value=value, known=True)
+                    yield _Span(type=type_, start=start, end=end, value=_meaning(type_, value), known=True)
+            for type_, value, at, stop in self._numbers.find(layer.data):
+                start, end = layer.span(at, stop)
+                yield _Span(type=type_, start=start, end=end, value=value, known=True)
             for detector, at, stop in (each for family in FAMILIES for each in family.find(layer.data)):
                 start, end = layer.span(at, stop)
                 data = layer.data[at:stop]
@@ -207,6 +222,7 @@ class Redactor:
             if kept is None or kept == spelling:
                 break
         self._learn(span.type, span.value)
+        self._numbers.add(span.type, span.value)
         return Found(type=span.type, start=span.start, end=span.end, handle=handle)
 
     def _is_kept(self, span: _Span) -> bool:
@@ -217,6 +233,19 @@ class Redactor:
         if type_ in LEARNED_TYPES and not known and len(value.strip()) >= _LEARN_FROM and not value.isalpha():
             self._heard.add(value)
             self._learned.add(value, type_)
+
+    def _learn_opened(self, type_: str, value: str) -> None:
+        known = value in self._opened or len(self._opened) == _LEARN_AT_MOST
+        if type_ not in SECRET_TYPES and not known and len(value.strip()) >= MIN_CHARACTERS:
+            self._opened.add(value)
+            self._learned.add(value, type_)
+            if len(plain := _meaning(type_, value)) >= SHORTEST:
+                self._learned.add(plain, type_)
+
+
+def _meaning(type_: str, value: str) -> str:
+    """The normal form of a value that was found literally, so that it is recognised as the one known before."""
+    return value if WIDE in (data := fold(value)) else normal(type_, data)
 
 
 def _chosen(spans: Iterator[_Span], taken: bytearray) -> list[_Span]:

@@ -340,3 +340,13 @@ async def test_an_unplanned_effect_is_asked_and_unattended_refused(bench):
     assert isinstance(await bench.submit(tool(), 1, attended=False), Refused)
     assert isinstance(await bench.submit(FileRead(path="a.txt"), 2, attended=False), Done)
     assert bench.world.happened == [f"{bench.run}:2"]
+
+
+@pytest.mark.parametrize("text", ["0{}", "{}0", "x{}", "{}{}"])
+async def test_a_handle_that_touches_a_word_is_refused_before_the_intent(granted, text):
+    handle = granted.redactor.redact_text(PHONE)
+    refused = await granted.submit(tool(to=text.replace("{}", handle)))
+
+    assert isinstance(refused, Refused)
+    assert refused.rules[0] == "handles"
+    assert granted.events() == ["denied"]

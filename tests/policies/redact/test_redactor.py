@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from policies.errors import HandleNotAllowed, SecretTooShort, UnknownHandle
 from policies.redact.detect import FAMILIES
-from policies.redact.handle import HANDLE, escape_lookalikes, identity
+from policies.redact.handle import HANDLE, escape_lookalikes, identity, joined_handle
 from policies.redact.literal import Secrets
 from policies.redact.redactor import Redactor
 from policies.redact.vault import MemoryVault
@@ -267,3 +268,46 @@ def test_the_longer_of_two_secrets_wins() -> None:
     redacted = redactor(secrets=("made-up", "xmade-upx")).redact("a xmade-upx b")
 
     assert [(each.start, each.end) for each in redacted.found] == [(2, 11)]
+
+
+RESTORED = ("13800138000", "138-0013-8000", "11010519491231002X", "4111111111111111")
+
+
+@pytest.mark.parametrize("value", RESTORED)
+@pytest.mark.parametrize("around", ["x{}", "{}x", "0{}0", "1.{}", "{}{}", "0\u200b{}", "%30{}", "1-{}-2", "a 1{} 7"])
+def test_a_known_number_is_found_inside_longer_words_by_every_later_redactor_too(value: str, around: str) -> None:
+    vault = MemoryVault()
+    one = redactor(vault)
+    handle = one.redact(value).text
+    landed = one.restore(around.replace("{}", handle), TYPES)
+    digits = re.sub("[^0-9X]", "", value)
+
+    for each in (one, redactor(vault)):
+        assert digits not in re.sub("[^0-9X]", "", HANDLE.sub("", each.redact(landed).text))
+        assert digits not in re.sub("[^0-9X]", "", HANDLE.sub("", each.redact(re.sub("[ -]", "", landed)).text))
+        assert each.leaks(landed)
+        assert each.restore(each.redact(landed).text, TYPES) == landed
+
+
+def test_a_number_in_a_table_of_five_thousand_known_ones_is_found_inside_a_longer_one() -> None:
+    one = redactor()
+    one.redact(" ".join(str(n) for n in range(13800000000, 13800100000, 20)))
+
+    assert one.redact("0138000999800").text.startswith("0⟦phone:")
+
+
+def test_a_restored_value_is_found_in_every_encoding_in_which_a_secret_is() -> None:
+    one = redactor()
+    landed = one.restore(one.redact("someone@example.com 13800138000").text, TYPES)
+
+    for value in landed.split():
+        assert one.redact(base64.b64encode(f"<<{value}>>".encode()).decode()).found
+        assert one.redact(value.encode().hex()).found
+
+
+@pytest.mark.parametrize("text", ["0{}", "{}x", "{}{}", "a\u200b{}", "{}\uff10"])
+def test_a_handle_that_touches_a_word_or_another_handle_is_named(text: str) -> None:
+    handle = redactor().redact("13800138000").text
+
+    assert joined_handle(text.replace("{}", handle)) == handle
+    assert joined_handle(f"电话{handle}，（{handle}）<{handle}>\n{handle}") is None
