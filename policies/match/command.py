@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -25,6 +26,8 @@ RUN_OTHERS = frozenset(_RUN_OTHERS.split())
 # Options of otherwise harmless programs that run others, write or delete (find(1), sort(1), rg(1)).
 _NEVER = "-exec -execdir -ok -okdir -delete -fprint -fprint0 -fprintf -fls --compress-program --pre --hostname-bin"
 NEVER_OPTIONS = frozenset(_NEVER.split())
+
+_IN_SHELLS = re.compile(r"""[\s;&|()<>'"`]+""")
 
 
 class Under(Value):
@@ -86,15 +89,18 @@ class CommandPattern(Value):
         return operands is not None and all(self._admits(operand) for operand in operands)
 
     def touches(self, command: Command) -> bool:
-        """True when a program of that name is called, by any path or wrapper, with at least the words of `args`."""
+        """True when a program of that name is called, by any path or wrapper, with at least the words of `args`.
+
+        In any order; options joined or with their value attached, and paths spelled otherwise, count as what they say.
+        That `-r` and `--recursive` mean the same is not known here.
+        """
         wrapped = _name(command.argv[0]) in RUN_OTHERS
-        words = iter(" ".join(command.argv).split() if wrapped else command.argv)
-        for word in words:
-            if PurePosixPath(word).name == PurePosixPath(self.program).name:
-                return all(word in words for word in self.args or ())
-            if not wrapped:
-                break
-        return False
+        words = _IN_SHELLS.split(" ".join(command.argv)) if wrapped else command.argv
+        called = words if wrapped else words[:1]
+        if not any(PurePosixPath(word).name == PurePosixPath(self.program).name for word in called):
+            return False
+        said = {part for word in words for part in _parts(word)}
+        return all(_said(part, said) for word in self.args or () for part in _meant(word))
 
     def _operands_of(self, words: list[str]) -> list[str] | None:
         """What is left of `words` without options; None when an option is not listed or its value is not."""
@@ -137,6 +143,39 @@ class CommandPattern(Value):
         elif self.operands not in (None, "none"):
             words.append("…" if self.operands == "any" else "|".join(self.operands))
         return " ".join(filter(None, words))
+
+
+def _parts(word: str) -> set[str]:
+    """Everything that a word may say: itself, each of its joined options, and the value attached to one."""
+    parts = {word, _plain(word)}
+    name, _, value = word.partition("=")
+    if word.startswith("--"):
+        return parts | {name, _plain(value)}
+    if word.startswith("-"):
+        ends = {word[2:].removeprefix("="), word[word.find("/") :] if "/" in word else ""}
+        return parts | {f"-{letter}" for letter in word[1:]} | {_plain(end) for end in ends} | {_plain(value)}
+    return parts | {_plain(value)}
+
+
+def _meant(word: str) -> set[str]:
+    """The least that must be said for a word of `args` to be."""
+    name, is_pair, value = word.partition("=")
+    if word.startswith("--") and is_pair:
+        return {name, _plain(value)}
+    if re.fullmatch(r"-[A-Za-z0-9]+", word):
+        return {f"-{letter}" for letter in word[1:]}
+    return {_plain(word)}
+
+
+def _said(part: str, said: set[str]) -> bool:
+    """Whether it is among what is said; a long option also where it is cut short, as getopt lets it be."""
+    long = part.startswith("--") and any(len(word) > 2 and word[:2] == "--" and part.startswith(word) for word in said)
+    return part in said or long
+
+
+def _plain(word: str) -> str:
+    """A path without what does not change where it leads; any other word as it is."""
+    return re.sub("^//", "/", posixpath.normpath(word)) if "/" in word else word
 
 
 def _redirected(pattern: str | None, path: str | None) -> bool:

@@ -130,6 +130,47 @@ def test_a_refusing_pattern_names_words_that_must_not_occur():
     assert not stop.touches(Command(argv=("systemctl", "status", "worker")))
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("rm -r /srv/data", True),
+        ("rm /srv/data -r", True),
+        ("rm -rf /srv/data", True),
+        ("rm -fr /srv/data", True),
+        ("rm -r /srv/data/", True),
+        ("rm -r /srv//data", True),
+        ("rm -r //srv/data", True),
+        ("rm -r /srv/./data", True),
+        ("rm -r /srv/x/../data", True),
+        ("rm -r -- /srv/data", True),
+        ("rm -r --from=/srv/data/", True),
+        ("rm -r -t/srv//data", True),
+        ("sudo rm /srv/data -r", True),
+        ("sh -c 'cd /; rm -rf \"/srv/data/\"; ls'", True),
+        ("rm /srv/data", False),
+        ("rm -r /srv/database", False),
+        ("rm -f /srv/data", False),
+        ("ls -r /srv/data", False),
+    ],
+)
+def test_a_refused_command_is_refused_in_any_order_and_spelling(text, wanted):
+    stop = CommandPattern(program="rm", args=("-r", "/srv/data"))
+    assert stop.touches(Command(argv=tuple(shlex.split(text)))) is wanted
+
+
+def test_refused_options_are_found_joined_with_their_value_and_cut_short():
+    stop = CommandPattern(program="tool", args=("-fv", "--mode=/a/b", "--recursive", "db"))
+    assert stop.touches(Command(argv=("tool", "db", "--mode", "/a//b", "-xvf", "--recurs")))
+    assert stop.touches(Command(argv=("tool", "--recursive", "--mode=/a/./b", "-v", "db", "-f")))
+    assert not stop.touches(Command(argv=("tool", "--recursive", "--mode=/a/b", "-v", "db")))
+    assert not stop.touches(Command(argv=("tool", "--recursive", "--mode=/a", "-fv", "db")))
+
+
+def test_a_word_named_twice_need_be_said_once_and_a_long_one_takes_no_longer():
+    stop = CommandPattern(program="tool", args=("-r", "-r", "/a"))
+    assert stop.touches(Command(argv=("tool", "-r", "/a", "-" + "r" * 100_000)))
+
+
 def test_a_refusing_url_pattern_is_not_escaped_by_spelling():
     admin = UrlPattern.parse("http://shop.example/admin/*")
     for url in ("/admin/1", "/Admin/1", "/admin/1/", "/%61dmin/1", "/admin/1?x=y"):
