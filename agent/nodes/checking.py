@@ -8,12 +8,15 @@ from typing import Any
 from agent.history import counted, failed_steps
 from agent.state import State
 from agent.work import Work, label_json, label_of
-from policies.action import Action, BrowserOpen, FileRead, ServerRun, ShellRun, TableRead
+from policies.action import Action, BrowserOpen, FileRead, ServerRun, ShellRun, TableRead, canonical_url
 from policies.ledger import Draft
 from policies.mandate import CommandSays, FileHas, Mandate, PageShows, PlannedStep
+from policies.match.url import UrlPattern
 from policies.outcome import Done, Observation
 
 Update = dict[str, Any]
+_LOOKS = frozenset({"file.read", "file.list", "table.read", "browser.open", "browser.read", "server.read"})
+"""Kinds of steps that only look: their check says the same, done or not."""
 
 
 def note_evidence(work: Work, step: PlannedStep, seq: int, seen: Observation) -> None:
@@ -36,7 +39,7 @@ def note_evidence(work: Work, step: PlannedStep, seq: int, seen: Observation) ->
     mine |= {"done": mine["done"] + 1, "seq": seq}
     if isinstance(step.expect, PageShows) and "*" in step.expect.url:
         # which page it will be is only known now: the page that answered is the evidence
-        mine["shown"] = mine.get("shown", 0) + int(step.expect.text in seen.text)
+        mine["shown"] = mine.get("shown", 0) + int(_shows(seen, step.expect))
     work.store.documents.put(work.run, "progress", {**progress, str(step.n): mine})
 
 
@@ -53,6 +56,10 @@ async def verify(work: Work, state: State) -> Update:
     probe = _probe(step)
     if not progress and step.only_if is not None and step.n not in mandate.met:
         verdict, evidence = "not needed", f"step {step.only_if.step} did not say {step.only_if.says!r}"
+    elif not progress.get("done") and step.kind not in _LOOKS:
+        # whatever stands there now was there before, or came from elsewhere
+        failed = failed_steps(work.store, work.run)
+        verdict, evidence = ("failed", failed[step.n]) if step.n in failed else ("not done", "")
     elif probe is None:
         done, shown = progress.get("done", 0), progress.get("shown", 0)
         verdict = "verified" if done and shown == done else "failed" if done else "not verifiable"
@@ -88,6 +95,18 @@ def says(text: str, word: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
 
 
+def _shows(seen: Observation, expected: PageShows) -> bool:
+    """Whether the page that answered is the expected one, and shows the text: not only its title, url or our notes."""
+    url = seen.data.get("url") if isinstance(seen.data, dict) else None
+    if "?" not in expected.url:
+        url = str(url).partition("?")[0]  # may hold handles
+    try:
+        there = UrlPattern.parse(canonical_url(expected.url)).matches(canonical_url(str(url)))
+    except ValueError:
+        return False
+    return there and expected.text in seen.text.partition("\n\n")[2]
+
+
 def _probe(step: PlannedStep) -> Action | None:
     match step.expect:
         case FileHas(path=path):
@@ -115,8 +134,9 @@ def _judged(step: PlannedStep, seen: Observation) -> tuple[str, str]:
             if rows < least:
                 return "failed", f"{path} has {rows} rows, expected at least {least}"
             return "verified", f"{path}, {rows} rows" if seen.rows is not None else path
-        case PageShows(text=text):
-            return ("verified", "the page shows it") if text in seen.text else ("failed", "the page does not show it")
+        case PageShows() as expected:
+            shows = _shows(seen, expected)
+            return ("verified", "the page shows it") if shows else ("failed", "the page does not show it")
         case CommandSays(text=text):
             said = " ".join(seen.text.split())[:80]
             return ("verified" if says(seen.text, text) else "failed"), said

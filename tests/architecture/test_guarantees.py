@@ -57,8 +57,8 @@ REMOVALS: dict[str, tuple[str, str, str]] = {
     ),
     "tests/agent/test_whole_runs.py::test_what_the_model_says_of_its_work_verifies_nothing": (
         "agent/nodes/checking.py",
-        'verdict, evidence = "not verifiable", getattr(',
-        'verdict, evidence = "verified", getattr(',
+        'if step.n in failed else ("not done", "")',
+        'if step.n in failed else ("verified", "")',
     ),
     "tests/tools/servers/test_reaching_servers.py::test_a_changed_host_key_stops_everything_before_the_login": (
         "tools/servers/connection.py",
