@@ -6,6 +6,7 @@ happens; an effect whose outcome could not be recorded stays an open intent and 
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -42,6 +43,7 @@ About = Literal["plan", "action", "unknown"]
 OBSERVATION_CHARS = 64_000
 """Longest text that reaches the model from one action."""
 _NO_LIMIT = 2**62
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Gate:
@@ -226,7 +228,7 @@ class Gate:
             raw = await executor.execute(permit)
         except (ActionFailed, RedactionError) as error:
             acted = again or (isinstance(error, ActionFailed) and error.may_have_acted)
-            outcome: Outcome = Failed(reason=self._redaction.redact_text(str(error)), may_have_acted=acted)
+            outcome: Outcome = Failed(reason=self._redaction.redact_text(_whole(str(error))), may_have_acted=acted)
         else:
             outcome = Done(observation=self._observe(raw))
         finally:
@@ -278,13 +280,13 @@ class Gate:
         )
 
     def _observe(self, raw: Raw) -> Observation:
-        text = self._redaction.redact_text(raw.text)
+        text = self._redaction.redact_text(_whole(raw.text))
         if len(text) > OBSERVATION_CHARS:
             text = f"{text[:OBSERVATION_CHARS]}\n[cut: {len(text) - OBSERVATION_CHARS} more characters]"
         return Observation(
             text=text,
-            data=self._redaction.redact_json(raw.data) if raw.data is not None else None,
-            files=tuple(map(self._redaction.redact_text, raw.files)),
+            data=self._redaction.redact_json(_whole_json(raw.data)) if raw.data is not None else None,
+            files=tuple(self._redaction.redact_text(_whole(file)) for file in raw.files),
             rows=raw.rows,
             exit_code=raw.exit_code,
             label=raw.label,
@@ -456,6 +458,22 @@ def _before(mandate: Mandate | None, planned: int | None) -> Mandate | None:
         return mandate
     spent = max(0, mandate.spent.get(planned, 0) - 1)
     return mandate.model_copy(update={"spent": {**mandate.spent, planned: spent}})
+
+
+def _whole(text: str) -> str:
+    """The text with halves of characters, which nothing could write down after the effect, as replacement signs."""
+    return _HALF.sub("\ufffd", text)
+
+
+def _whole_json(value: JsonValue) -> JsonValue:
+    match value:
+        case str():
+            return _whole(value)
+        case list():
+            return [_whole_json(item) for item in value]
+        case dict():
+            return {_whole(key): _whole_json(item) for key, item in value.items()}
+    return value
 
 
 def _text(value: JsonValue) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from policies.action import EffectClass, FileRead, Repeat
+from policies.action import BrowserSubmit, Control, EffectClass, FileRead, FormField, Repeat
 from policies.decision import Reservation
 from policies.errors import ActionFailed, AnswerRefused, LimitReached, PolicyError, SubmissionConflict
 from policies.labels import Label
@@ -350,3 +350,58 @@ async def test_a_handle_that_touches_a_word_is_refused_before_the_intent(granted
     assert isinstance(refused, Refused)
     assert refused.rules[0] == "handles"
     assert granted.events() == ["denied"]
+
+
+LOGIN = "http://shop.example/login"
+FILTER = """
+  - {id: fill, effect: allow, action: browser.submit, url: "http://shop.example/**", why: forms,
+     match: ["http://shop.example/login"], not_match: ["http://evil.example/"]}"""
+
+
+def _form(method: str, value: str) -> BrowserSubmit:
+    fields = (FormField(name="q", value=value),)
+    control = Control(role="button", name="Go")
+    return BrowserSubmit(url=LOGIN, control=control, target=LOGIN, method=method, fields=fields, does="read")
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_a_form_carries_a_secret_only_where_a_rule_names_it(bench, allowed):
+    submitted = []
+
+    class Browser:
+        kinds = frozenset({"browser.submit"})
+
+        async def execute(self, permit):
+            submitted.append(permit.redeem(permit.action_type))
+            return Raw(text="sent")
+
+        async def probe(self, permit):
+            raise ActionFailed("unknown", may_have_acted=True)
+
+    named = FILTER.replace("why:", "secrets: [shop-password], why:") if allowed else FILTER
+    bench.under(rules(more=named), hands=(Browser(),))
+    in_query = await bench.submit(_form("get", "secret://shop-password"), 0)
+    assert isinstance(in_query, Refused) and in_query.rules[0] == "secrets"
+    other = await bench.submit(_form("post", "x secret://other"), 1)
+    assert isinstance(other, Refused) and "'other'" in other.reason
+    posted = await bench.submit(_form("post", "secret://shop-password"), 2)
+    assert isinstance(posted, Done if allowed else Refused)
+    assert isinstance(await bench.submit(_form("get", "no secret"), 3), Done)
+    assert len(submitted) == (2 if allowed else 1)
+
+
+async def test_halves_of_characters_in_a_result_or_a_failure_are_replaced_and_the_outcome_is_recorded(granted):
+    granted.world.raw = _saying("a\ud800b", data={"x\udc00": ["\ud800", 1, None]}, files=("f\udfff",))
+    done = await granted.submit(tool())
+    assert isinstance(done, Done)
+    assert (done.observation.text, done.observation.files) == ("a\ufffdb", ("f\ufffd",))
+    assert done.observation.data == {"x\ufffd": ["\ufffd", 1, None]}
+
+    def fail(permit):
+        raise ActionFailed("it said \ud800", may_have_acted=True)
+
+    granted.world.raw = fail
+    failed = await granted.submit(tool(n=1), 1)
+    assert isinstance(failed, Failed)
+    assert failed.reason == "it said \ufffd"
+    assert granted.events() == ["intent", "done", "intent", "failed"]
