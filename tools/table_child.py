@@ -57,6 +57,8 @@ def table(content: bytes, kind: str, sheet: str | None, first_row: int, limit: i
 def _window(rows: Iterable[Any], first_row: int, limit: int) -> dict[str, Any]:
     filled = _filled(rows)
     columns = [_text(cell) for cell in next(filled, ())]
+    if sum(map(len, columns)) > _SHOWN_CHARS:
+        raise Fault(f"its headings have more than {_SHOWN_CHARS:,} characters")
     shown: list[list[str]] = []
     total, room = 0, _SHOWN_CHARS - sum(map(len, columns))
     for total, row in enumerate(filled, 1):

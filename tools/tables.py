@@ -20,7 +20,7 @@ from policies.labels import TOP
 from policies.permit import Permit
 from policies.ports import Raw
 from sandbox.confinement import Confinement
-from sandbox.process import Stage, run
+from sandbox.process import Exit, Stage, run
 from sandbox.workspace import Workspace
 from tools.files import IN_FOLDER, Workspaces, capped, decoded, encoded, holds, sandbox_faults
 from tools.shell import least_level
@@ -76,7 +76,7 @@ async def _read(workspace: Workspace, permit: Permit) -> Raw:
         raise _unusable(action.path, f"reading it took more than {_WALL_S:g} s; split it")
     if ended.code:
         raise _unusable(action.path, "it is damaged, or needs more memory than a table may")
-    table = json.loads(ended.stdout)
+    table = _answer(action.path, ended)
     if "fault" in table:
         raise _unusable(action.path, table["fault"])
     shown, total = table["rows"], table["total"]
@@ -89,6 +89,16 @@ async def _read(workspace: Workspace, permit: Permit) -> Raw:
         label=IN_FOLDER,
         level=ended.level.name.lower(),
     )
+
+
+def _answer(path: str, ended: Exit) -> dict[str, Any]:
+    try:
+        answer = None if ended.truncated else json.loads(ended.stdout)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise _unusable(path, "what was read of it is too much to be shown; split it")
+    return answer
 
 
 def _child(asked: str) -> tuple[Stage, Confinement]:

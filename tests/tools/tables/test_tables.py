@@ -146,6 +146,12 @@ ENTITIES = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
 BOMBS: dict[str, Callable[[], bytes]] = {
     "unpacks to far more": lambda: bomb(SHEET, b" " * (64 << 20)),
     "too large": lambda: bomb(SHEET, HEAD + b'<row r="900000"><c r="A900000"><v>1</v></c></row>' + TAIL),
+    "headings have more than 60,000 characters": lambda: workbook(
+        lambda book: book.worksheets[0].append([f"c{n}" + "x" * 3_900 for n in range(450)])
+    ),
+    "too much to be shown": lambda: workbook(
+        lambda book: [book.worksheets[0].append(row) for row in (["a"], ["中" * 3_900] * 450)]
+    ),
     "more than 500 columns": lambda: bomb(SHEET, HEAD + b'<row r="1"><c r="XFD1"><v>1</v></c></row>' + TAIL),
     "damaged": lambda: bomb(SHEET, ENTITIES + HEAD + b'<row r="1"><c r="A1"><v>&b;</v></c></row>' + TAIL),
     "is damaged": lambda: bomb(SHEET, HEAD)[:-100],
