@@ -52,11 +52,16 @@ def action_card(action: Action, decision: Decision) -> tuple[str, Lines]:
     return _one_line(title), tuple((label, text) for label, raw in lines for label, text in _visible(label, raw))
 
 
-def plan_card(plan: Plan, preflight: Preflight) -> tuple[str, Lines]:
-    """Title and lines of a plan: for each step what is pinned, how often, and what the policy says to it."""
+def plan_card(plan: Plan, preflight: Preflight, *, before: Plan | None = None, why: str = "") -> tuple[str, Lines]:
+    """Title and lines of a plan: for each step what is pinned, how often, and what the policy says to it.
+
+    Of a change: what the model gives as its reason, and which steps the plan accepted `before` does not have.
+    """
     lines = [("summary", plan.summary)]
+    lines += [("reason", why)] if why else []
     for step, row in zip(plan.steps, preflight.rows, strict=True):
-        lines.append((str(step.n), f"{_planned(step)}: {row.verdict}"))
+        new = "NEW " if before is not None and step not in before.steps else ""
+        lines.append((str(step.n), f"{new}{_planned(step)}: {row.verdict}"))
         if row.verdict in ("refused", "depends"):
             lines.append(("why", row.reason))
     lines += [("delivers", path) for path in plan.deliverables]

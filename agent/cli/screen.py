@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from shutil import get_terminal_size
 from typing import Any
 
 from agent.cli.width import width
@@ -20,6 +23,13 @@ from policies.outcome import Done, Failed, Refused, Unknown, Waiting
 from policies.question import Question, visible
 
 MARKS = {"verified": "✓", "failed": "✗", "not verifiable": "~", "not needed": "·", "not done": "·", "": "✓"}
+
+_GUTTER = "     │"
+_ROOM = re.compile("[ \u3000]{4,}")
+"""Blanks enough to move what follows to where a row of ours would begin."""
+_LONGEST = 1_200
+"""Characters of one value on a card, 15 lines or so; a longer one would hide what follows."""
+_MOST_LINES = 30
 
 
 class Screen:
@@ -53,9 +63,9 @@ class Screen:
         self.line(f"{head}{' ' * max(2, 58 - width(head))}{self.say('policy')}: {policy}")
         for step, row in zip(plan.steps, preflight["rows"], strict=True):
             text = f"  {step.n} {self._pinned(step)}"
-            self.line(f"{text}{' ' * max(2, 60 - width(text))}{self.say(row['verdict'])}")
+            self._wrapped(f"{text}{' ' * max(2, 60 - width(text))}{self.say(row['verdict'])}")
             if row["verdict"] in ("refused", "depends"):
-                self.line(f"      {self.say.told(row['reason'])}")
+                self._wrapped(f"      {self._even(self.say.told(row['reason']))}")
         flags = {"untrusted": "reads what strangers wrote", "private": "reads private data", "way_out": "can send"}
         reach = [self.say(text) for name, text in flags.items() if preflight[name]]
         self.line(self.say("Nothing else is granted.") + (f" {self.say('It')} {', '.join(reach)}." if reach else ""))
@@ -67,12 +77,14 @@ class Screen:
             return
         self.line(f"\n? {question.id}  {self.say('until')} {question.expires_at:%Y-%m-%d %H:%M} UTC")
         for n, row in enumerate(question.rows, 1):
-            self.line(f"  {n}. {self._told(row.title)}")
-            for label, text in row.lines:
-                head = self.say.told(label)
+            self._wrapped(f"  {n}. {self._told(row.title)}")
+            for label, text in self._shortened(row.lines):
+                head = self._even(self.say.told(label))
                 # Values stay to the letter; these are our own words.
                 shown = self._told(text) if label in ("why", "planned", "asked") else self._own(text)
-                self.line(f"     {head}{' ' * (10 - width(head))} {shown}")
+                # What goes on after a line's end stands behind a bar, and can begin no row of its own.
+                first = f"     {head}{' ' * (10 - width(head))}" if label else f"{_GUTTER}         "
+                self._wrapped(f"{first} {self._cut(shown)}")
 
     def report(self, stand: Stand, made: tuple[str, ...] = (), intact: bool | None = None) -> None:
         """What came of the run, from the evidence; the model's words stand apart."""
@@ -161,7 +173,43 @@ class Screen:
                 pass
 
     def _own(self, text: str) -> str:
-        return visible(self.restore(text))
+        return self._even(visible(self.restore(text)))
+
+    def _even(self, text: str) -> str:
+        """The text without room in which something could be drawn."""
+        return _ROOM.sub(lambda found: self.say("⟨{n} blanks⟩", n=len(found[0])), text)
+
+    def _cut(self, text: str) -> str:
+        """A value that would push later rows out of sight, without its middle."""
+        if (over := len(text) - _LONGEST) <= 0:
+            return text
+        left_out = self.say("⟨{n} of {all} characters are not shown; see --json⟩", n=over, all=len(text))
+        return f"{text[: _LONGEST * 2 // 3]}{left_out}{text[-(_LONGEST // 3) :]}"
+
+    def _shortened(self, lines: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """The lines of a card, a value of very many lines without those in its middle."""
+        at = 0
+        while at < len(lines):
+            end = next((n for n in range(at + 1, len(lines)) if lines[n][0]), len(lines))
+            if end - at <= _MOST_LINES:
+                yield from lines[at:end]
+            else:
+                yield from lines[at : at + _MOST_LINES // 2]
+                over, whole = end - at - _MOST_LINES, end - at
+                yield "", self.say("⟨{n} of {all} lines are not shown; see --json⟩", n=over, all=whole)
+                yield from lines[end - _MOST_LINES // 2 : end]
+            at = end
+
+    def _wrapped(self, text: str) -> None:
+        """The text on lines that we end ourselves, each but the first behind a bar."""
+        room, taken, line = max(40, get_terminal_size().columns) - 1, 0, ""
+        for character in text:
+            wide = 2 if character > "\uffff" or unicodedata.east_asian_width(character) in "WFA" else 1
+            if taken + wide > room:
+                self.line(line)
+                line, taken = f"{_GUTTER} ", len(_GUTTER) + 2  # the bar is two wide on some terminals
+            line, taken = line + character, taken + wide
+        self.line(line)
 
     def _told(self, text: str) -> str:
         return self._own(self.say.told(text))
@@ -174,7 +222,8 @@ class Screen:
         often = f" ×{step.at_most}" if step.at_most > 1 else ""
         only = step.only_if
         when = say(" (if {step} says {says})", step=only.step, says=only.says) if only else ""
-        return visible(f"{step.kind:<15} {where}{on}{often}{when}" if where else f"{step.kind:<15} {step.title}{when}")
+        what = visible(f"{where}{on}{often}{when}" if where else f"{step.title}{when}").replace("\n", "⏎")
+        return f"{step.kind:<15} {self._even(what)}"
 
     def _status(self, event: Event) -> None:
         if self._live:

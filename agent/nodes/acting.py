@@ -181,7 +181,7 @@ def _change(work: Work, state: State, index: int, seq: int) -> Update:
         # After strangers' words only a person widens: a new step's pins would ground its own sink.
         swayed = label_of(state).integrity is Integrity.UNTRUSTED
         if swayed or not acceptable_by_rule(checked, work.policy):
-            title, lines = plan_card(plan, checked)
+            title, lines = plan_card(plan, checked, before=mandate.plan, why=str(call["arguments"].get("why", "")))
             return ask_about_plan(work, state, plan, f"Change of plan: {title}", lines, index)
         by = "rule:accept_plan"
     return _tell_model(work, state, index, ACCEPTED, seq=grant(work, state, index, plan, by=by))

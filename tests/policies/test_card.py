@@ -122,3 +122,16 @@ def test_a_plan_is_shown_by_its_pins_and_verdicts_not_by_its_words():
         ("why", "no rule of policy 'test' allows this tool.call"),
         ("reach", "reads what strangers wrote, reads private data, can send"),
     )
+
+
+def test_a_change_of_plan_says_why_and_which_steps_are_new():
+    under = policy("{id: w, effect: allow, action: file.write}")
+    first = step(1, "file.write", path="out.txt")
+    before, made = plan(first), plan(first, step(2, "file.write", path="more.txt"))
+    _, lines = plan_card(made, preflight(made, under, principal="alice", now=NOW), before=before, why="one\nmore")
+    assert lines[1:5] == (
+        ("reason", "one"),
+        ("", "more"),
+        ("1", "file.write, path=out.txt, once: allowed"),
+        ("2", "NEW file.write, path=more.txt, once: allowed"),
+    )
