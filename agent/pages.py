@@ -6,12 +6,19 @@ from policies.action import canonical_url
 from policies.rules import Policy, Rule
 
 _KINDS = ("browser.open", "browser.submit", "browser.click", "browser.download")
+_SENDS = frozenset({"browser.submit", "browser.click"})
+_LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def named_hosts(policy: Policy) -> frozenset[str] | None:
-    """The host names that exist for the browser; None when a rule allows more than names tell."""
+    """The host names that exist for the browser; None when a rule allows more than names tell.
+
+    A rule without a url adds no host, except in the practice world, where all hosts are our own.
+    """
     names = set()
     for rule in _granting(policy):
+        if rule.url is None and not policy.practice_only:
+            continue
         hosts = {u.names_host for u in rule.url or ()}
         if not hosts or None in hosts:
             return None
@@ -19,23 +26,32 @@ def named_hosts(policy: Policy) -> frozenset[str] | None:
     return frozenset(names)
 
 
-def may_load(policy: Policy, method: str, url: str, resource: str) -> bool:
-    """Whether a request may leave: a document only where a rule's url matches, the rest on such a rule's host."""
+def may_load(policy: Policy, method: str, url: str, resource: str) -> bool | None:
+    """Whether a request may leave: True as a rule allows it, None as a rule asks about it, False as none names it.
+
+    What is asked about may leave only as part of an action that was permitted. A document, and what could change
+    anything, must match a rule's url; the rest may come from such a rule's host.
+    """
     try:
         target = canonical_url(url)
     except ValueError:
         return False
     if any(_denies(r, target) for kind in _KINDS for r in policy.rules_for(kind)):
         return False
-    rules = _granting(policy)
-    if any(r.url is None for r in rules):
+    effects = {r.effect for r in _granting(policy) if _covers(r, method, target, resource)}
+    return True if "allow" in effects else None if "ask" in effects else False
+
+
+def _covers(rule: Rule, method: str, url: str, resource: str) -> bool:
+    sends = method not in _LOOKING
+    if sends and (_SENDS.isdisjoint(rule.action) or rule.does == ("read",)):
+        return False
+    if rule.url is None:
         return True
-    if resource == "document":
-        sends = method != "GET"
-        rules = [r for r in rules if not sends or set(r.action) & {"browser.submit", "browser.click"}]
-        return any(p.matches(target) for r in rules for p in r.url or ())
+    if sends or resource == "document":
+        return any(p.matches(url) for p in rule.url)
     whole_host = {"path": "/**", "query": None, "no_query": False}
-    return any(p.model_copy(update=whole_host).matches(target) for r in rules for p in r.url or ())
+    return any(p.model_copy(update=whole_host).matches(url) for p in rule.url)
 
 
 def _denies(rule: Rule, url: str) -> bool:
@@ -45,5 +61,6 @@ def _denies(rule: Rule, url: str) -> bool:
 
 
 def _granting(policy: Policy) -> list[Rule]:
-    rules = {r.id: r for kind in _KINDS for r in policy.rules_for(kind) if r.effect != "deny"}
+    """The rules that may grant; a rule with a condition only ever raises."""
+    rules = {r.id: r for kind in _KINDS for r in policy.rules_for(kind) if r.effect != "deny" and r.when is None}
     return list(rules.values())

@@ -1,4 +1,5 @@
-// What a control would do, read in one turn: (element) returns the description as JSON text. With `expected`,
+// What a control would do, read in one turn: (element, null) returns the description as JSON text. It is read in a
+// world of its own, where nothing that the page redefines is seen. With `expected`,
 // the description that was judged, it presses the control in the same turn if nothing has changed since.
 // Form data is collected by the browser itself. Prototype methods are called because a field that is named
 // "action" or "submit" hides the form's own. A page can still lie here: what is sent is compared on its way out.
@@ -29,6 +30,7 @@
     scripted: control.matches("a, area") && /^\s*#/.test(attribute(control, "href")),
     download: control.matches("a, area") && attribute(control, "download") !== null,
     editable: control.isContentEditable === true,
+    code: (attribute(control, "autocomplete") || "").toLowerCase().split(/\s+/).includes("one-time-code"),
     locked: control.disabled === true || control.readOnly === true,
     options: control.localName === "select" ? [...control.options].flatMap((o) => [o.label, o.value]) : [],
     submits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from playwright.async_api import Locator
+from playwright.async_api import Frame, Locator
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from policies.action import (
@@ -46,6 +47,8 @@ _WORDS: dict[Weight, tuple[frozenset[str], str]] = {
 # page's own origin, one stands for all, so that a page opened again still has the form that was approved.
 _TOKEN_NAME = re.compile(r"csrf|xsrf|token|nonce|authenticity|viewstate|eventvalidation", re.IGNORECASE)
 _TOKEN_VALUE = re.compile(r"[A-Za-z0-9+/=_.:-]{16,}")
+ENGINE = "described"
+"""The selector that leads from a control to its description."""
 PAGE_TOKEN = "(page token)"  # noqa: S105 - what is shown in place of a token
 HIDDEN = "(hidden)"
 """Stands for the value of a password field that we did not fill."""
@@ -83,6 +86,8 @@ class Described(BaseModel):
     scripted: bool
     download: bool
     editable: bool
+    code: bool
+    """It asks for a one-time code."""
     locked: bool
     options: list[str]
     submits: bool
@@ -95,6 +100,11 @@ class Described(BaseModel):
     hidden: list[str]
     passwords: list[str]
     submitter: str
+
+    @property
+    def raw(self) -> str:
+        """Digest of the values that would be sent, those included that an action does not show."""
+        return hashlib.sha256(repr(self.fields).encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def form(self) -> Form:
@@ -113,6 +123,8 @@ class Found:
     """A control of the open page with its description."""
 
     locator: Locator
+    frame: Frame
+    """The frame that the control stands in."""
     control: Control
     """With personal values as handles."""
     told: str
@@ -139,9 +151,18 @@ class Found:
         does = self._weight(()) or ("read" if d.tag == "summary" else "submit")
         return made(BrowserClick, url=_target(d.url), control=self.control, does=does)
 
+    def stands(self, url: str) -> bool:
+        """Whether its frame shows this address now, by what the browser knows and not the page."""
+        try:
+            return _target(self.frame.url) == url
+        except ToolError:
+            return False
+
     def filled(self, value: str) -> BrowserFill:
-        """Putting `value` in. ToolError if it is no field, is locked, or has no such option."""
+        """Putting `value` in. ToolError if it is no field, is locked, has no such option, or shows a secret."""
         d = self.described
+        if value.startswith(SECRET) and not (d.type == "password" or d.code):
+            raise ToolError("a secret goes only into a password field or a field for a one-time code")
         if d.locked:
             raise ToolError("this field is locked by the page; another control may have to be used first")
         options = [self.shown(option) for option in d.options]
@@ -170,6 +191,8 @@ class Found:
         target = _target(d.action.partition("?")[0] if d.method == "get" else d.action)
         fields = tuple(FormField(name=n, value=self._field(n, v, target)) for n, v in d.fields)
         secret = any(f.value.startswith(SECRET) for f in fields)
+        if secret and d.method == "get":
+            raise ToolError("this form would put a secret into an address")
         if secret and urlsplit(target).netloc != urlsplit(_target(d.url)).netloc:
             raise ToolError("this form would send a secret to another host than the one it was filled in for")
         kept = secret and any(f.name in d.passwords and f.value.startswith(SECRET) for f in fields)
@@ -204,14 +227,29 @@ class Found:
 
 async def describe(locator: Locator, control: Control, shown: Callable[[str], str], *, timeout_s: float) -> Found:
     """The control behind `locator`, read in one turn of the page. ToolError if the page gives no sense."""
-    told = await locator.evaluate(script(), None, timeout=timeout_s * 1000)
+    frame = await (await locator.element_handle(timeout=timeout_s * 1000)).owner_frame()
+    told = await locator.locator(f"{ENGINE}=").text_content(timeout=timeout_s * 1000) or ""
     try:
         described = Described.model_validate_json(told)
     except ValidationError:
         raise ToolError("the page does not let this control be examined; use another one") from None
+    if frame is None or frame.url.partition("#")[0] != described.url.partition("#")[0]:
+        raise ToolError("the page gives itself another address than the browser knows; take a new snapshot")
     name = shown(control.name or described.text)
     control = Control(role=control.role, name=name)
-    return Found(locator=locator, control=control, told=told, described=described, shown=shown)
+    return Found(locator=locator, frame=frame, control=control, told=told, described=described, shown=shown)
+
+
+def engine() -> str:
+    """A selector engine for Playwright, which runs it apart from the page's scripts."""
+    return f"""({{
+      query(element) {{ return this.queryAll(element)[0]; }},
+      queryAll(element) {{
+        const told = document.createElement("div");
+        told.textContent = ({script()})(element, null);
+        return [told];
+      }},
+    }})"""
 
 
 @cache

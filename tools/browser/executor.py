@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -71,6 +72,8 @@ class BrowserExecutor:
         self._browser, self._workspaces = browser, workspaces
         self._secrets, self._redact = secrets, redact
         self._load_s = browser.settings.load_timeout_s
+        self._saved: set[tuple[str, str, str]] = set()
+        """Run, kind and path of every file made here: nothing else may be replaced by a read."""
 
     def has_page(self, run: str) -> bool:
         """Whether the run has an open page; after a crash or a park it has none."""
@@ -120,10 +123,16 @@ class BrowserExecutor:
 
     async def _execute(self, permit: Permit, action: ActionBase) -> Raw:
         if isinstance(action, BrowserOpen):
-            return await self._open(await self._browser.tab(permit.run), action)
-        tab = self._browser.open_tab(permit.run)
-        if tab is None or tab.url() is None:
+            tab = await self._browser.tab(permit.run)
+            with tab.permitted(action.url):
+                return await self._open(tab, action)
+        open_tab = self._browser.open_tab(permit.run)
+        if open_tab is None or open_tab.url() is None:
             raise ActionFailed("No page is open; open one first.", may_have_acted=False)
+        with open_tab.permitted(str(getattr(action, "target", "") or getattr(action, "url", ""))):
+            return await self._on_page(open_tab, permit, action)
+
+    async def _on_page(self, tab: Tab, permit: Permit, action: ActionBase) -> Raw:
         match action:
             case BrowserRead() | BrowserScreenshot() if tab.url() != action.url:
                 raise ActionFailed("Another page is open by now; take a new snapshot.", may_have_acted=False)
@@ -132,7 +141,7 @@ class BrowserExecutor:
             case BrowserScreenshot(path=path):
                 await self._check_frames(tab)
                 picture = await tab.page.screenshot(type="png", timeout=self._load_s * 1000)
-                with sandbox_faults(may_have_acted=False):
+                with self._saving(permit.run, action), sandbox_faults(may_have_acted=False):
                     self._workspaces(permit.run).write(path, picture)
                 return self._raw(tab, f"saved {path}: {len(picture):,} bytes, PNG picture", files=(path,))
             case BrowserFill():
@@ -143,12 +152,25 @@ class BrowserExecutor:
                 return await self._click(tab, action)
             case BrowserDownload(path=path):
                 await self._again(tab, action, lambda found: found.downloaded(path))
-                text = await fetch(tab, action, self._workspaces(permit.run), self._browser.settings)
+                with self._saving(permit.run, action):
+                    text = await fetch(tab, action, self._workspaces(permit.run), self._browser.settings)
                 return self._raw(tab, text, files=(path,))
         raise TypeError(f"{type(action).__name__} is no browser action")
 
+    @contextlib.contextmanager
+    def _saving(self, run: str, action: BrowserScreenshot | BrowserDownload) -> Iterator[None]:
+        """Looking makes files and replaces only what the same kind of looking made."""
+        entry = (run, action.kind, action.path)
+        with sandbox_faults(may_have_acted=False):
+            there = os.path.lexists(self._workspaces(run).resolve(action.path))
+        if there and entry not in self._saved:
+            raise ActionFailed(f"There is a file {action.path!r} already; choose another name.", may_have_acted=False)
+        yield
+        self._saved.add(entry)
+
     async def _open(self, tab: Tab, action: BrowserOpen) -> Raw:
         tab.stopped = False
+        tab.resolved.clear()
         try:
             await tab.page.goto(action.url, wait_until="commit", timeout=self._load_s * 1000)
             await tab.page.wait_for_load_state("domcontentloaded", timeout=self._load_s * 1000)
@@ -168,6 +190,7 @@ class BrowserExecutor:
         found = await self._again(tab, action, lambda found: found.filled(action.value))
         value = self._value(permit, action)
         before = tab.page.url.partition("#")[0]
+        _check_place(found, action)
         tab.typed(value, action.value)  # before it is in the page: from now on it must not be seen
         kind, milliseconds = found.described.type, _PRESS_S * 1000
         try:
@@ -191,6 +214,7 @@ class BrowserExecutor:
     async def _submit(self, tab: Tab, action: BrowserSubmit) -> Raw:
         found = await self._again(tab, action, Found.pressed)
         with tab.acting(Guard(form=found.described.form)) as guard:
+            _check_place(found, action)
             said = await found.locator.evaluate(script(), found.told)
             if said == "changed":
                 raise ActionFailed(_CHANGED, may_have_acted=False)
@@ -215,6 +239,7 @@ class BrowserExecutor:
     async def _click(self, tab: Tab, action: BrowserClick) -> Raw:
         found = await self._again(tab, action, Found.pressed)
         with tab.acting(Guard(free=action.does != "read")):
+            _check_place(found, action)
             await found.locator.click(timeout=_PRESS_S * 1000)
             await tab.settle()
         return await self._observed(tab, acted=True)
@@ -238,13 +263,14 @@ class BrowserExecutor:
                 line = next((line for line in fresh.lines if line.ref == ref), None)
                 if line is None:
                     raise ToolError(_STALE.format(ref))
-                action = make(await self._found(tab, fresh, line))
+                found = await self._found(tab, fresh, line)
+                action = make(found)
         except (Error, TimeoutError):
             raise ToolError(_STALE.format(ref)) from None
         text = action.canonical.decode()
         if tab.clean(text) != text:  # a script may have put it into an address or joined it to something
             raise ToolError("this would send a secret in another place than the field it was filled into")
-        tab.resolved[action.digest] = ref
+        tab.resolved[action.digest] = (ref, found.described.raw)
         return action
 
     async def _found(self, tab: Tab, page: Snapshot, line: Line) -> Found:
@@ -259,7 +285,7 @@ class BrowserExecutor:
         """The control of a permitted action: the one it was judged on, else the only one that is the same."""
         page = await tab.read(timeout_s=self._load_s)
         same: list[Found] = []
-        known = tab.resolved.get(action.digest)
+        known, raw = tab.resolved.get(action.digest, ("", None))
         for line in sorted(
             (n for n in page.lines if n.ref and n.role == action.control.role), key=lambda n: n.ref != known
         ):
@@ -267,7 +293,10 @@ class BrowserExecutor:
                 continue
             try:
                 found = await self._found(tab, page, line)
-                if make(found).digest != action.digest:
+                if make(found).digest != action.digest or not found.stands(action.url):
+                    continue
+                # What stands for a token or a password may differ only on a page that we opened again.
+                if raw is not None and isinstance(action, BrowserSubmit) and found.described.raw != raw:
                     continue
             except ToolError:
                 continue
@@ -318,6 +347,11 @@ class BrowserExecutor:
                     await tab.renew()
         except (Error, TimeoutError):
             await self._browser.close(run)
+
+
+def _check_place(found: Found, action: OnControl) -> None:
+    if not found.stands(action.url):
+        raise ActionFailed(_CHANGED, may_have_acted=False)
 
 
 def _words(control: Control) -> str:

@@ -99,7 +99,7 @@ class Form:
 class Guard:
     """Holds from just before a control is pressed until what follows has settled.
 
-    `form`: one navigation that sends exactly this, and until then nothing else that could change anything.
+    `form`: one navigation that sends exactly this, and before and after it nothing that could change anything.
     `free`: a control without a form that was permitted to do more than read: whatever the host rules allow.
     Neither: nothing that could change anything, and no other page.
     """
@@ -117,7 +117,7 @@ class Guard:
         if self.free:
             return judged
         if self.decided.done():
-            return judged and (not sent.changes or (self.decided.result() and not sent.navigates))
+            return judged and not sent.changes
         if judged and self.form and sent.navigates and self.form.is_sent_by(sent):
             self.decided.set_result(True)
             return True

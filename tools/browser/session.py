@@ -19,6 +19,7 @@ from typing import Any
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import CDPSession, Error, Playwright, async_playwright
 
+from tools.browser.describe import ENGINE, engine
 from tools.browser.find import find_chromium
 from tools.browser.guard import Sent
 from tools.browser.tab import Judge, Tab
@@ -139,6 +140,7 @@ class Browser:
         program = find_chromium(self.settings.chromium)
         playwright = await async_playwright().start()
         try:
+            await playwright.selectors.register(ENGINE, script=engine(), content_script=True)
             chromium = await playwright.chromium.launch(
                 executable_path=program,
                 chromium_sandbox=self.level != "none",

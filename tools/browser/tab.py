@@ -16,8 +16,8 @@ from policies.action import canonical_url
 from tools.browser.guard import Guard, Sent
 from tools.browser.page import Snapshot, snapshot
 
-Judge = Callable[[str, str, str, str], bool]
-"""(run, method, url, resource type) → whether this request may leave the browser."""
+Judge = Callable[[str, str, str, str], bool | None]
+"""(run, method, url, resource type) → whether this request may leave the browser; None: only as part of a permit."""
 _NOTES = 12
 _QUIET_S = 4.0
 """How long a page may go on loading, and its scripts fetching, before it is read as it is."""
@@ -32,13 +32,17 @@ class Tab:
         self.run, self.context, self.page = run, context, page
         self.guard: Guard | None = None
         self.part, self.cut = 0, False
-        self.resolved: dict[str, str] = {}
-        """Digest of an action → the ref it was made from."""
+        self.resolved: dict[str, tuple[str, str]] = {}
+        """Digest of an action → the ref it was made from, and the digest of the values that it would send."""
+        self.target = ""
+        """The address that the permit in force is about; empty when there is none."""
         self.dead = False
         self.stopped = False
         """A navigation was stopped; the browser then also stops loading the page that wanted it."""
         self._renewing = False
         self._judge = judge
+        self._granted: set[str] = set()
+        """Origins whose documents are here by a permit alone, no rule allowing them by itself."""
         self._notes: list[str] = []
         self._typed: dict[str, str] = {}
         self._busy: set[Request] = set()
@@ -59,10 +63,13 @@ class Tab:
         """Whether a request may leave: by what is permitted just now, then by the rules. Refusals are noted."""
         if sent.local:
             return True
-        judged = self._judge(self.run, sent.method, sent.url, sent.resource_type)
+        verdict = self._judge(self.run, sent.method, sent.url, sent.resource_type)
+        judged = self._permits(sent, verdict)
         # outside a permitted act a page may load and fetch, but change nothing
         fits = self.guard.admits(sent, judged=judged) if self.guard else judged and not sent.changes
         if fits:
+            if sent.navigates and verdict is None:
+                self._granted.add(_origin(sent.url))
             if sent.navigates and not self._top:
                 self._landed.clear()
                 self._top = sent.top
@@ -75,6 +82,25 @@ class Tab:
         """WebSockets of pages, which the Fetch domain does not see."""
         if self._judge(self.run, "GET", socket.url.replace("ws", "http", 1), "websocket"):
             socket.connect_to_server()
+
+    def _permits(self, sent: Sent, verdict: bool | None) -> bool:
+        """Rules let pages load; a change goes only where the permit in force is about, and so does what is asked."""
+        own = _origin(sent.url) == _origin(self.target) != ""
+        if verdict is False or sent.changes:
+            return verdict is not False and own
+        if verdict or not sent.navigates:
+            return verdict is True or own
+        form = self.guard.form if self.guard else None
+        return _canonical(sent.url) == self.target or (form is not None and form.is_sent_by(sent))
+
+    @contextlib.contextmanager
+    def permitted(self, target: str) -> Iterator[None]:
+        """While an action is carried out whose permit is about `target`."""
+        self.target = target
+        try:
+            yield
+        finally:
+            self.target = ""
 
     @contextlib.contextmanager
     def acting(self, guard: Guard) -> Iterator[Guard]:
@@ -106,7 +132,8 @@ class Tab:
         return self._typed.get(_plain(value))
 
     def clean(self, text: str) -> str:
-        """`text` without the secrets we typed, in the spellings that pages and urls give them."""
+        """`text` as whole characters, without the secrets we typed, as pages and urls spell them."""
+        text = _whole(text)
         for value, original in sorted(self._typed.items(), key=lambda pair: -len(pair[0])):
             if original.startswith(SECRET):
                 text = original.join(re.split("".join(map(_spelled, value)), text))
@@ -125,15 +152,13 @@ class Tab:
 
     def url(self) -> str | None:
         """The address of the open page; None when there is none that the rules know."""
-        try:
-            return canonical_url(self.page.url)
-        except ValueError:
-            return None
+        return _canonical(self.page.url) or None
 
     def refused_frame(self) -> str | None:
         """The host of a frame whose document the rules refuse, if there is one."""
         for frame in self.page.frames:
-            if frame.url.startswith("http") and not self._judge(self.run, "GET", frame.url, "document"):
+            verdict = not frame.url.startswith("http") or self._judge(self.run, "GET", frame.url, "document")
+            if verdict is False or (verdict is None and _origin(frame.url) not in self._granted):
                 return frame.url.split("/")[2]
         return None
 
@@ -225,6 +250,22 @@ class Tab:
 async def _quietly(call: Any) -> None:
     with contextlib.suppress(Error):  # it may be gone already
         await call
+
+
+def _canonical(url: str) -> str:
+    try:
+        return canonical_url(url)
+    except ValueError:
+        return ""
+
+
+def _origin(url: str) -> str:
+    return "/".join(_canonical(url).split("/")[:3])
+
+
+def _whole(text: str) -> str:
+    """Half characters, which a page can make and no encoding can hold, as the sign for what cannot be shown."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _spelled(character: str) -> str:

@@ -378,7 +378,7 @@ async def test_two_runs_share_neither_page_nor_cookies(hand: Hand, web: Site, br
         assert other is not None and await other.context.cookies() == []
         web.show("/inner", "inner")
         await other.page.goto(web.show("/c", "c"))
-        other.guard = Guard(free=True)  # for its own run only
+        other.guard, other.target = Guard(free=True), "http://shop.example/c"  # for its own run only
         await asyncio.gather(
             hand.open(web.show("/a", "<iframe src=/inner></iframe><script>fetch('/b',{method:'POST'})</script>")),
             other.page.evaluate("fetch('/d', {method: 'POST'}).catch(() => 0)"),
