@@ -16,7 +16,7 @@ from typing import Literal, assert_never
 
 from pydantic import JsonValue
 
-from policies.action import EffectClass, ModelCall, Repeat, canonical_json
+from policies.action import BrowserSubmit, EffectClass, ModelCall, Repeat, canonical_json
 from policies.card import action_card
 from policies.decide import decide
 from policies.decision import AskMode, Decision, Effect, Reservation
@@ -44,6 +44,7 @@ OBSERVATION_CHARS = 64_000
 """Longest text that reaches the model from one action."""
 _NO_LIMIT = 2**62
 _HALF = re.compile("[\ud800-\udfff]")
+_SECRET = re.compile(r"secret://([\w.-]*)")
 
 
 class Gate:
@@ -153,6 +154,14 @@ class Gate:
         if isinstance(action, ModelCall) and limits.money is not None and action.worst_micros is None:
             reason = f"the policy limits money, but the price of model {action.model!r} is not in the settings"
             return _denied(decision, reason, rule="limit")
+        if isinstance(action, BrowserSubmit) and (sent := _secrets_in(action)):
+            if action.method == "get":
+                return _denied(decision, "this form would put a secret into an address", rule="secrets")
+            if shut := sorted(sent - decision.obligations.secrets):
+                instead = f"a rule for {action.kind} with `secrets: [{shut[0]}]`"
+                return _denied(
+                    decision, f"no rule lets the secret {shut[0]!r} go there", rule="secrets", instead=instead
+                )
         content = action.model_dump(mode="json", include=set(action.content_fields))
         rest = action.model_dump(mode="json", exclude=set(action.content_fields))
         leaks = [kind for text in (_text(content), *request.leaving) for kind in self._redaction.leaks(text)]
@@ -458,6 +467,12 @@ def _before(mandate: Mandate | None, planned: int | None) -> Mandate | None:
         return mandate
     spent = max(0, mandate.spent.get(planned, 0) - 1)
     return mandate.model_copy(update={"spent": {**mandate.spent, planned: spent}})
+
+
+def _secrets_in(action: BrowserSubmit) -> set[str]:
+    """Names of the secrets that stand anywhere in the fields of a form."""
+    texts = (text for field in action.fields for text in (field.name, field.value))
+    return {name for text in texts for name in _SECRET.findall(text)}
 
 
 def _whole(text: str) -> str:
