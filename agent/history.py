@@ -39,6 +39,24 @@ def counted(store: Store, run: str) -> Counter[str]:
     return Counter(entry.event for entry in store.ledger.entries(run))
 
 
+def refused_steps(store: Store, run: str) -> dict[int, str]:
+    """The planned steps of which something was refused, by a person too, each with the reason given last."""
+    planned, found = {}, {}
+    for entry in store.ledger.entries(run):
+        if entry.event in ("asked", "denied") and isinstance(step := entry.facts.get("planned"), int):
+            planned[entry.seq] = step
+        if entry.event == "denied" and entry.seq in planned:
+            body = store.ledger.body(run, entry.index)
+            found[planned[entry.seq]] = str(body.get("reason", "")) if isinstance(body, dict) else ""
+    return found
+
+
+def said_no(store: Store, run: str) -> int:
+    """How often a person said no to an action."""
+    denied = (e.facts.get("rules") for e in store.ledger.entries(run) if e.event == "denied")
+    return sum(rules == ["person"] for rules in denied)
+
+
 def failed_steps(store: Store, run: str) -> dict[int, str]:
     """The planned steps of which something failed or is not known, each with what was said of it last."""
     planned, found = {}, {}

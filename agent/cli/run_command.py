@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from agent.events import Event
     from agent.runs import Runs, Stand
     from agent.wiring import App
+    from policies.question import Question
 
 PolicyOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Policy file; default: policy.yaml in REMIT_HOME.")
@@ -110,10 +112,17 @@ async def follow(
         out = Path(kept) if kept else None
     screen.line(f'{{"run": "{run_id}"}}' if as_json else f"remit {run_id}")
 
-    def watch(event: Event) -> None:
-        if event.kind == "plan" and (mandate := app.store.mandates.get(run_id)):
+    shown: list[str] = []  # digests of the plans that were
+
+    def plan() -> None:
+        if (mandate := app.store.mandates.get(run_id)) and mandate.plan.digest not in shown:
             preflight = app.store.documents.get(run_id, "preflight")
             screen.plan(mandate.plan, preflight or {}, runs.policy(run_id).name)
+            shown.append(mandate.plan.digest)
+
+    def watch(event: Event) -> None:
+        if event.kind == "plan":
+            plan()
         screen.event(event)
 
     try:
@@ -121,7 +130,9 @@ async def follow(
             stand = await runs.advance(run_id, watch)
             if stand.standing != "waiting" or as_json or not (answer or _someone_there()):
                 break
-            if not (answer(screen, stand) if answer else _answer_here(app, screen, stand)):
+            if any(row.digest == _planned(app, run_id) for q in stand.questions for row in q.rows):
+                plan()
+            if not (answer(screen, stand) if answer else _answer_here(app, screen, stand, shown)):
                 break
     except (asyncio.CancelledError, KeyboardInterrupt):
         print(screen.say("Stopped. Go on with: remit runs resume {run}", run=run_id), file=sys.stderr)
@@ -139,52 +150,77 @@ async def follow(
     return _code(stand)
 
 
-def _answer_here(app: App, screen: Screen, stand: Stand) -> bool:
-    """Ask the person at the terminal; False when they want to answer later."""
+def _planned(app: App, run_id: str) -> str:
+    """The digest of the run's plan."""
+    mandate = app.store.mandates.get(run_id)
+    return mandate.plan.digest if mandate else ""
+
+
+def _answer_here(app: App, screen: Screen, stand: Stand, shown: Sequence[str]) -> bool:
+    """Ask the person at the terminal; False when they want to answer later, or only others can."""
     from policies.errors import AnswerRefused  # start-up time
     from policies.question import Answer
 
+    me, asked = app.settings.principal, False
     for question in stand.questions:
-        if question.about != "plan":
+        if question.rows[0].digest not in shown:
             screen.question(question)
         for row in question.rows:
-            if question.about == "plan":
-                said = _typed(screen.say("Accept? [y/N] ")) or "n"
-            else:
-                said = _typed(screen.say("[y] yes  [n] no, because …  [l] later: "))
-            if said[:1].lower() not in ("y", "n"):
-                return False
-            yes = said[:1].lower() == "y"
-            because = "" if yes else (said[1:].strip(" ,") or _typed(screen.say("because: ")))
             now = app.clock.now()
-            answer = Answer(yes=yes, by=app.settings.principal, at=now, because=because)
+            if question.verdict(row, now) is not None or any(a.by == me for a in row.answers):
+                continue
+            asked, said = True, _choice(screen, question)
+            if said is None:
+                return False
+            now = app.clock.now()
+            answer = Answer(yes=said[0], by=me, at=now, because=said[1])
             try:
                 app.store.questions.answer(question.id, {row.seq: answer}, now)
             except AnswerRefused as error:  # somebody else was quicker, or it is too late: the run goes on with that
                 screen.line(screen.say.told(str(error)))
-    return True
+    return asked
+
+
+def _choice(screen: Screen, question: Question) -> tuple[bool, str] | None:
+    """Yes or no and why not; None for later, which is also what Ctrl-D says. Anything else is asked again."""
+    head = screen.say("Accept? ") if question.about == "plan" else ""
+    while (said := _typed(head + screen.say("[y] yes  [n] no, because …  [l] later: "))) is not None:
+        word, _, rest = re.sub(r"[,，:：\s]+", " ", said, count=1).partition(" ")
+        if word.lower() in ("n", "no"):
+            because = rest.strip() or _typed(screen.say("because: "))
+            return None if because is None else (False, because)
+        if not rest.strip() and word.lower() in ("y", "yes"):
+            return True, ""
+        if not rest.strip() and word.lower() in ("l", "later"):
+            return None
+        print(screen.say("please y, n or l"))
+    print()
+    return None
 
 
 def _someone_there() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _typed(prompt: str) -> str:
+def _typed(prompt: str) -> str | None:
+    """What a person types; None after Ctrl-D."""
     # asyncio's own handler would only cancel us once the line is typed.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         print(prompt, end="", flush=True)  # input() would write it to standard error, which may be a file
         return input().strip()
     except EOFError:
-        return ""
+        return None
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def _code(stand: Stand) -> int:
     if stand.standing == "done":
-        failed = any(r["verdict"] == "failed" for r in (stand.report or {}).get("steps", ()))
-        return FAILED if failed else DONE
+        report = stand.report or {}
+        undone = [r for r in report.get("steps", ()) if r["verdict"] == "not done" and not r.get("looks")]
+        failed = any(r["verdict"] == "failed" for r in report.get("steps", ()))
+        return FAILED if failed or undone or report.get("said_no") else DONE
     return {"previewed": DONE, "waiting": WAITING, "held": HELD, "stopped": STOPPED, "rejected": FAILED}.get(
         stand.standing, FAILED
     )

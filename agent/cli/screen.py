@@ -102,6 +102,8 @@ class Screen:
             times = f" ×{row['times']}" if row["times"] > 1 else ""
             shown = self.say(verdict) if verdict else self.say("done")
             evidence = f"  ({self._told(row['evidence'])})" if row["evidence"] else ""
+            if verdict == "not done" and evidence:
+                evidence = f": {self._told(row['evidence'])}"
             self.line(f"{MARKS.get(verdict, '~')} {row['n']} {self._own(row['title'])}{times}  {shown}{evidence}")
         if report.get("summary"):
             self.line(self.say("The model says: {text}", text=self._own(report["summary"])))

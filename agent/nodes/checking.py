@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agent.history import counted, failed_steps
+from agent.history import counted, failed_steps, refused_steps, said_no
 from agent.state import State
 from agent.work import Work, label_json, label_of
 from policies.action import Action, BrowserOpen, FileRead, ServerRun, ShellRun, TableRead, canonical_url
@@ -149,19 +149,23 @@ def _report(work: Work, state: State, mandate: Mandate | None, end: str) -> dict
     checks = work.store.documents.get(work.run, "checks") or {}
     steps = mandate.plan.steps if mandate else ()
     events, used, rows = counted(work.store, work.run), work.store.runs.used(work.run), []
-    failed = failed_steps(work.store, work.run)
+    failed, refused = failed_steps(work.store, work.run), refused_steps(work.store, work.run)
     for step in steps:
         check = checks.get(str(step.n), {})
         done = progress.get(str(step.n), {}).get("done", 0)
         if not done and not check and step.n in failed:  # tried in vain, whatever the model says of it
             check = {"verdict": "failed", "evidence": failed[step.n]}
+        elif not done and (not check or (step.n in refused and check["verdict"].startswith("not "))):
+            unmet = step.only_if and step.n not in refused and mandate and step.n not in mandate.met
+            check = {"verdict": "not needed" if unmet else "not done", "evidence": refused.get(step.n, "")}
         rows.append(
             {
                 "n": step.n,
                 "title": step.title,
                 "kind": step.kind,
+                "looks": step.kind in _LOOKS,
                 "times": done,
-                "verdict": check.get("verdict", "" if done else "not done"),
+                "verdict": check.get("verdict", ""),
                 "evidence": check.get("evidence", ""),
             }
         )
@@ -170,6 +174,7 @@ def _report(work: Work, state: State, mandate: Mandate | None, end: str) -> dict
         "why": state.get("trouble") or "",
         "steps": rows,
         "refused": events["denied"],
+        "said_no": said_no(work.store, work.run),
         "questions": len(work.store.questions.all(work.run, open_only=False)),
         "deliverables": list(mandate.plan.deliverables) if mandate else [],
         "summary": (work.store.documents.get(work.run, "summary") or {}).get("text", ""),

@@ -182,8 +182,11 @@ def _why(work: Work, question: Question | None, row: Row | None, plan: Plan) -> 
     if question is None or row is None:
         return "the question about it is gone"
     if not question.verdict(row, work.clock.now()):
-        because = next((a.because for a in row.answers if not a.yes), "")
-        return work.redaction.redact_text(because) or "nobody accepted it in time"
+        no = next((a for a in row.answers if not a.yes), None)
+        if no is None:
+            return "nobody accepted it in time"
+        because = work.redaction.redact_text(no.because)
+        return f"{no.by} said no: {because}" if because else f"{no.by} said no: no reason given"
     if question.policy_digest != work.policy.digest:
         return "the policy changed after it was shown; start the task again"
     return "" if row.digest == plan.digest else "it is not the one that was shown"

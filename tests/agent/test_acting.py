@@ -100,7 +100,7 @@ async def test_a_change_of_plan_after_strangers_words_is_for_a_person(office: Of
 
     office.answer(stand, yes=False, because="not that one")
     assert (await office.advance(run)).standing == "done"
-    assert office.told(run)[-1] == "The change was not accepted: not that one"
+    assert office.told(run)[-1] == "The change was not accepted: bob said no: not that one"
     assert office.app.store.mandates.get(run) == mandate
 
 

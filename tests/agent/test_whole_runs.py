@@ -102,7 +102,7 @@ async def test_what_a_person_says_of_a_plan_goes_to_the_model_redacted(office: O
     office.answer(await office.advance(run), yes=False, because="ask 13912345678 first")
 
     assert (await office.advance(run)).standing == "done"
-    assert office.told(run)[-1].startswith("The change was not accepted: ask ⟦phone:")
+    assert office.told(run)[-1].startswith("The change was not accepted: bob said no: ask ⟦phone:")
 
 
 async def test_hands_and_browser_belong_to_one_policy(office: Office) -> None:

@@ -181,6 +181,6 @@ def test_a_change_of_the_plan_that_a_person_rejects_is_not_carried_out(practice)
     played = practice.resume(waiting.run)
 
     assert sorted(played.files) == ["a.txt"]
-    assert "The change was not accepted: one is enough" in str(played.requests[-2]["messages"][-1])
+    assert "said no: one is enough" in str(played.requests[-2]["messages"][-1])
     assert [e["kind"] for e in played.events("denied")] == ["file.write"]
     assert played.report["refused"] == 1

@@ -134,7 +134,7 @@ def test_ctrl_c_at_a_question_keeps_the_answers_before_and_the_question(practice
     child = begun(practice, f"{SCRIPTS}.demo:exact", terminal=theirs)
     os.close(theirs)
     try:
-        seen(ours, "Accept? [y/N] ")
+        seen(ours, "Accept? [y] yes  [n] no, because …  [l] later: ")
         os.write(ours, b"y\n")
         seen(ours, "[l] later: ")
         child.send_signal(signal.SIGINT)
