@@ -102,7 +102,8 @@ def canonical_url(value: str) -> str:
     if re.search(r"%(?![0-9A-Fa-f]{2})", parts.path):
         raise ValueError(f"url {value!r} has a '%' in its path that begins no escape; write %25")
     path = re.sub(r"%(..)", _escape, parts.path) or "/"
-    if re.search(r"(^|/)(\.|%2e){1,2}(/|$)", path, re.IGNORECASE) or "//" in path or "%00" in path:
+    # some servers cut what follows a `;` off a segment before they resolve dots
+    if re.search(r"(^|/)(\.|%2e){1,2}((;|%3b)[^/]*)?(/|$)", path, re.IGNORECASE) or "//" in path or "%00" in path:
         raise ValueError(f"url {value!r} has dot segments, '//' or NUL in its path")
     if re.search(r"%2f|%5c", path, re.IGNORECASE):
         raise ValueError(f"url {value!r} has an encoded slash in its path")

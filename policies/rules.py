@@ -29,7 +29,7 @@ FIELDS: dict[str, frozenset[str]] = {
 LOOKS_AT = {"commands": "pipelines"}
 """The field a matcher looks at, where it has another name."""
 MATCHERS = ("url", "path", "server", "commands", "tool", "arguments", "endpoint", "model", "does")
-BOUNDS = ("url", "server", "commands", "tool")
+BOUNDS = ("url", "server", "commands", "tool", "arguments")
 """Matchers without which a rule that allows would allow all of the world."""
 Where = tuple[str | int, ...]
 Mode = Literal["covers", "raises", "touches"]

@@ -35,6 +35,7 @@ EMAIL = "made-up@shop.example"
 RULES = """
 version: 1
 name: {name}
+practice_only: true
 limits: {{steps: 200, minutes: 60, tokens: 1000, money: {{amount: 2, currency: CNY}}}}
 rules:
   - {{id: go, effect: allow, action: tool.call, tool: [go, once, unheard], restore: [phone], why: it is the job}}
@@ -56,7 +57,7 @@ Hook = Callable[[str], None]
 
 def rules(name: str = "bench", more: str = "") -> Policy:
     """The policy of these tests, read as a file is."""
-    return loads(RULES.format(name=name, more=more), "bench.yaml")
+    return loads(RULES.format(name=name, more=more), "bench.yaml", practice=True)  # its tools take any arguments
 
 
 def tool(

@@ -171,6 +171,19 @@ def test_a_word_named_twice_need_be_said_once_and_a_long_one_takes_no_longer():
     assert stop.touches(Command(argv=("tool", "-r", "/a", "-" + "r" * 100_000)))
 
 
+@pytest.mark.parametrize(
+    "path", ["..;/admin", "..;x=1/admin", ".;/admin", "..;", "a/..;b", "%2e%2e;/admin", "..%3b/admin"]
+)
+def test_dots_before_a_semicolon_are_dot_segments(path):
+    with pytest.raises(ValueError, match="dot segments"):
+        canonical_url(f"http://shop.example/orders/{path}")
+
+
+def test_a_semicolon_after_a_name_is_no_dot_segment():
+    for path in ("a;v=1", "a..;b", "a.;/b", ";v=.."):
+        assert canonical_url(f"http://shop.example/{path}").endswith(f"/{path}")
+
+
 def test_a_refusing_url_pattern_is_not_escaped_by_spelling():
     admin = UrlPattern.parse("http://shop.example/admin/*")
     for url in ("/admin/1", "/Admin/1", "/admin/1/", "/%61dmin/1", "/admin/1?x=y"):
