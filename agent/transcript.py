@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tools.models.messages import result
@@ -22,8 +22,8 @@ _WORTH_BYTES = 400
 class Messages(Protocol):
     """Where fragments are kept."""
 
-    def append(self, run: str, position: int, fragment: bytes) -> None:
-        """Keep a fragment at a position, replacing what a lost advance left there."""
+    def put(self, run: str, fragments: Mapping[int, bytes]) -> None:
+        """Keep fragments, by position, replacing what stands there."""
 
     def all(self, run: str) -> list[bytes]:
         """All fragments in order."""
@@ -34,7 +34,12 @@ class Transcript:
 
     def __init__(self, store: Messages, run: str, length: int = 0) -> None:
         self._store, self._run, self._unchecked = store, run, 0
-        self._begin(store.all(run)[:length] if length else ())
+        self.fragments: list[bytes] = []
+        self._chain = hashlib.sha256()
+        self.tokens = 0.0
+        """Estimated tokens of all of it."""
+        for fragment in store.all(run)[:length] if length else ():
+            self._take(fragment)
 
     def __len__(self) -> int:
         return len(self.fragments)
@@ -46,7 +51,7 @@ class Transcript:
 
     def append(self, fragment: bytes) -> None:
         """Add a message (a fragment made by `tools.models.messages`), here and in the store."""
-        self._store.append(self._run, len(self.fragments), fragment)
+        self._store.put(self._run, {len(self.fragments): fragment})
         self._take(fragment)
 
     def shorten(self, most_tokens: float) -> None:
@@ -54,16 +59,22 @@ class Transcript:
 
         Task, plan, the model's own turns and what it has not read yet stay. The ledger keeps every result whole.
         """
-        fragments, over = self.fragments, self.tokens - most_tokens
-        read = max((n for n, fragment in enumerate(fragments) if fragment.startswith(_ASSISTANT)), default=0)
-        for position, fragment in enumerate(fragments[:read]):
-            if over > 0 and fragment.startswith(_RESULT) and len(fragment) > _WORTH_BYTES:
+        read = max((n for n, fragment in enumerate(self.fragments) if fragment.startswith(_ASSISTANT)), default=0)
+        changed: dict[int, bytes] = {}
+        for position, fragment in enumerate(self.fragments[:read]):
+            if self.tokens <= most_tokens:
+                break
+            if fragment.startswith(_RESULT) and len(fragment) > _WORTH_BYTES:
                 whole = json.loads(fragment)
                 said = f"[left out to save room: {len(whole['content']):,} characters that you have read]"
-                fragments[position] = result(whole["tool_call_id"], said)
-                self._store.append(self._run, position, fragments[position])
-                over -= estimate(fragment.decode()) - estimate(said)
-        self._begin(fragments)
+                changed[position] = result(whole["tool_call_id"], said)
+                self.tokens += estimate(changed[position].decode()) - estimate(fragment.decode())
+        self._store.put(self._run, changed)
+        for position, fragment in changed.items():
+            self.fragments[position] = fragment
+        self._chain = hashlib.sha256()
+        for fragment in self.fragments:
+            self._chain.update(_framed(fragment))
 
     def unchecked(self) -> Sequence[str]:
         """The messages that no leak check has seen yet, as text."""
@@ -73,15 +84,12 @@ class Transcript:
         """Note that everything so far has passed the check."""
         self._unchecked = len(self.fragments)
 
-    def _begin(self, fragments: Sequence[bytes]) -> None:
-        self.fragments: list[bytes] = []
-        self._chain = hashlib.sha256()
-        self.tokens = 0.0
-        """Estimated tokens of all of it."""
-        for fragment in fragments:
-            self._take(fragment)
-
     def _take(self, fragment: bytes) -> None:
         self.fragments.append(fragment)
-        self._chain.update(len(fragment).to_bytes(8, "big") + fragment)
+        self._chain.update(_framed(fragment))
         self.tokens += estimate(fragment.decode())
+
+
+def _framed(fragment: bytes) -> bytes:
+    """With its length, so that no other sequence of messages has the same digest."""
+    return len(fragment).to_bytes(8, "big") + fragment

@@ -19,11 +19,13 @@ class Messages:
     def __init__(self, database: Database, runs: Runs) -> None:
         self._db, self._runs = database, runs
 
-    def append(self, run: str, position: int, fragment: bytes) -> None:
-        """Keep a fragment at a position, replacing what a lost advance left there; StaleEpoch."""
-        sealed = self._runs.seal(run).seal(fragment, "messages", run, str(position))
+    def put(self, run: str, fragments: Mapping[int, bytes]) -> None:
+        """Keep fragments, by position, replacing what stands there, all or nothing; StaleEpoch."""
+        seal = self._runs.seal(run)
         with self._runs.changing(run):
-            self._db.put(tables.messages, run=run, position=position, message_sealed=sealed)
+            for at, fragment in fragments.items():
+                sealed = seal.seal(fragment, "messages", run, str(at))
+                self._db.put(tables.messages, run=run, position=at, message_sealed=sealed)
 
     def all(self, run: str) -> list[bytes]:
         """All fragments in order."""

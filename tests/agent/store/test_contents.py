@@ -19,7 +19,7 @@ HANDLE = Handle("⟦email:aaaaaaaaaa⟧")
 
 def test_messages_come_in_order_and_a_lost_advance_is_overwritten(store, opened):
     for position, text in ((0, b"a"), (2, b"lost"), (1, b"b"), (2, b"c")):
-        store.messages.append("r1", position, text)
+        store.messages.put("r1", {position: text})
     assert opened().messages.all("r1") == [b"a", b"b", b"c"]
     assert opened().messages.all("r9") == []
 
@@ -50,7 +50,7 @@ def _fill(store, saver):
     store.questions.answer("q1", {0: Answer(yes=False, by="boss", at=NOW, because=CANARY)}, NOW)
     store.mandates.set_plan("r1", plan(CANARY), [CANARY])
     store.mandates.accept("r1", acceptance(plan(CANARY)))
-    store.messages.append("r1", 0, CANARY.encode())
+    store.messages.put("r1", {0: CANARY.encode()})
     store.documents.put("r1", "task", {CANARY: CANARY})
     store.handles("r1").put(HANDLE, "email", CANARY)
     config = {"configurable": {"thread_id": "r1", "checkpoint_ns": ""}}

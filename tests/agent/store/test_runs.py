@@ -90,13 +90,13 @@ def test_a_run_of_which_it_is_not_certain_that_nobody_has_it_stays_taken(store, 
 
 
 def test_a_process_that_lost_its_run_changes_nothing_of_it_any_more(store, opened, clock):
-    store.messages.append("r1", 0, b"old")
+    store.messages.put("r1", {0: b"old"})
     clock.at = NOW + timedelta(hours=1)
     other = opened()
     assert other.runs.claim("r1", "elsewhere:1:1", 60) == 2
     before = other.runs.get("r1")
     for stale in (
-        lambda: store.messages.append("r1", 0, b"new"),
+        lambda: store.messages.put("r1", {0: b"new"}),
         lambda: store.documents.put("r1", "report", {}),
         lambda: store.mandates.set_plan("r1", plan(), ()),
         lambda: store.runs.set_status("r1", RunStatus.DONE),

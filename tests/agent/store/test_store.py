@@ -172,7 +172,7 @@ def test_an_earlier_key_still_opens_what_it_sealed(store, tmp_path, clock):
     path = tmp_path / "keys.json"
     stored = json.loads(path.read_text())
     path.write_text(json.dumps({**stored, "keys": [*stored["keys"], "TUFERVVQTUFERVVQTUFERVVQTUFERVVQTUFERVVQTUE="]}))
-    store.messages.append("r1", 0, b"text")
+    store.messages.put("r1", {0: b"text"})
     with closing(Store.open(url(tmp_path), Keys.load(tmp_path), clock)) as later:
         assert later.messages.all("r1") == [b"text"]
         assert later.ledger.verify("r1") is None
