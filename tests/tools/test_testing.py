@@ -98,6 +98,6 @@ def test_commands_are_processes_that_no_setting_of_the_developer_reaches(tmp_pat
         monkeypatch.setenv(name, "/nowhere/at all")
 
     with Practice(tmp_path) as practice:
-        played = practice.run("Write.", script=[PLAN, Say("Done.")])
+        played = practice.run("Write.", script=[PLAN, Call("write_file", {"path": "n.txt", "text": "x"}), Say("Done.")])
 
     assert (played.code, played.standing, practice.world.folder.exists()) == (0, "done", False)
