@@ -13,9 +13,10 @@ from openpyxl import load_workbook
 
 from agent.cli.run_command import follow
 from agent.cli.screen import Screen
+from agent.errors import BadTask
 from agent.home import default_home
 from agent.language import Language
-from agent.practice import everything_kept, make
+from agent.practice import everything_kept, is_practice, make
 from agent.runs import Runs, Stand
 from agent.settings import Settings
 from agent.wiring import App
@@ -26,20 +27,30 @@ from sandbox.practice.world import World
 
 OLDEST, UNPAID, TOTAL = 1042, 14, 182_400.00
 """What the practice shop holds: the oldest unpaid order, how many are overdue, and their sum in yuan."""
+SCRIPTS = ("exact", "sloppy", "hostile")
+"""What the model can be like."""
 
 
 def practice_home() -> Path:
     """Where the practice world and its home live: beside the real home, never in it."""
-    home = default_home()
-    return home.with_name(f"{home.name}-practice") if not home.name.endswith("-practice") else home
+    return _beside("practice")
+
+
+def demo_home() -> Path:
+    """The home of the demo, beside the practice home, so that playing it loses nobody's runs."""
+    return _beside("demo")
 
 
 def play(script: str) -> int:
     """Play both; 0 only if shop, file, service, hostile host and the search for leaks are as they should be."""
-    home = practice_home()
-    _clear(home)
+    if script not in SCRIPTS:
+        raise BadTask(f"there is no script {script!r}; choose exact, sloppy or hostile")
+    home = demo_home()
+    cleared = _clear(home)
     world, settings = make(home)
     say = Language(settings.language)
+    if cleared:
+        print(say("The runs of earlier plays in {home} are removed.", home=home))
     print(say("The model in this demo is a script. Shop, server, browser, policy and ledger are real."))
     checks: list[tuple[str, bool]] = []
     runs: list[str] = []
@@ -80,13 +91,20 @@ def play(script: str) -> int:
     return 0 if all(held for _, held in checks) else 1
 
 
-def _clear(home: Path) -> None:
-    """Forget earlier demos: their limits per day and their files. Only ever in a practice home."""
-    if (home / "world").is_dir():
+def _beside(what: str) -> Path:
+    home = default_home()
+    return home.with_name(f"{home.name.removesuffix('-practice').removesuffix('-demo')}-{what}")
+
+
+def _clear(home: Path) -> bool:
+    """Forget earlier demos: their limits per day and their files; whether there were any. Only in the demo's home."""
+    found = is_practice(home) and (home / "store.sqlite3").exists()
+    if found:
         for path in (*home.glob("*.sqlite3*"), home / "policy.yaml", home / "allow-all.yaml"):
             path.unlink(missing_ok=True)
         for folder in (home / "runs", home / "out"):
             shutil.rmtree(folder, ignore_errors=True)
+    return found
 
 
 async def _run(settings: Settings, policy: Path, out: Path) -> tuple[str, Stand]:

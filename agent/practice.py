@@ -11,18 +11,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from agent.errors import BadSettings
 from agent.home import make_home
 from agent.settings import Settings, load_settings
 from agent.store.store import Store
 from agent.wiring import App
 from sandbox.practice import approver
-from sandbox.practice.world import World, up
+from sandbox.practice.world import World, status, up
 
 MODEL_KEY = "sk-MADEUP-practice-key"
 
 
 def make(home: Path, *, script: str | None = None) -> tuple[World, Settings]:
     """A world under `home`/world with a home that works in it; what is there already is kept."""
+    if (home / "settings.toml").exists() and not is_practice(home):
+        raise BadSettings(f"{str(home)!r} is no practice home; set REMIT_HOME to your own home, or leave it out")
     make_home(home)
     world = up(home / "world", script=script)
     for name, source in (("policy.yaml", "back-office.yaml"), ("allow-all.yaml", "allow-all.yaml")):
@@ -66,6 +69,17 @@ price_out = "1.2"
     finally:
         asyncio.run(app.close())
     return world, settings
+
+
+def is_practice(home: Path) -> bool:
+    """Whether `make` made the home."""
+    settings = home / "settings.toml"
+    return settings.is_file() and settings.read_text("utf-8").startswith("practice = true\n")
+
+
+def world_is_up(home: Path) -> bool:
+    """Whether every part of the world of this practice home runs."""
+    return status(home / "world").up
 
 
 def everything_kept(app: App, run: str) -> Iterator[tuple[str, str]]:

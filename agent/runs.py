@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from agent.errors import BadTask, NoSuchRun, RunBusy
+from agent.errors import AgentError, BadTask, NoSuchRun, RunBusy
 from agent.events import Watcher, nobody
 from agent.state import GRAPH_VERSION, fresh
 from agent.store.runs import Run, RunStatus, this_process
@@ -83,6 +83,10 @@ class Runs:
         for file in files:
             if not file.is_file():
                 raise BadTask(f"there is no file {str(file)!r} to hand over; check --file")
+        if out:
+            check_folder(out)
+        app.check_home()
+        contents = [(file.name, file.read_bytes()) for file in files]
         run_id = _new_id()
         app.store.runs.create(
             Run(
@@ -94,11 +98,6 @@ class Runs:
                 graph_version=GRAPH_VERSION,
             )
         )
-        workspace = app.workspace(run_id)
-        for file in files:
-            workspace.write(file.name, file.read_bytes())
-        listed = "".join(f"\n[file handed over: {f.name}]" for f in files)
-        app.store.documents.put(run_id, "task", {"text": task + listed})
         options = {
             "accept": accept,
             "dry_run": dry_run,
@@ -106,7 +105,16 @@ class Runs:
             "policy": str((policy_path or app.settings.policy_path).absolute()),
             "out": str(out.absolute()) if out else None,
         }
-        app.store.documents.put(run_id, "options", options)
+        try:
+            workspace = app.workspace(run_id)
+            for name, content in contents:
+                workspace.write(name, content)
+            listed = "".join(f"\n[file handed over: {name}]" for name, _ in contents)
+            app.store.documents.put(run_id, "task", {"text": task + listed})
+            app.store.documents.put(run_id, "options", options)
+        except BaseException as error:
+            self._not_begun(run_id, error)
+            raise
         return run_id
 
     async def probe(self, policy: Policy, *, quick_s: float) -> Outcome:
@@ -158,11 +166,13 @@ class Runs:
         try:
             app.saver.fence(run_id, epoch)
             return await self._driven(run_id, epoch, await app.hands(run, policy, watch), options, worked_ms)
-        except BaseException:
+        except BaseException as error:
             await app.let_go(run_id)
             with suppress(PolicyError):  # the store may be what is in trouble, or another process has the run
                 if store.runs.get(run_id).status is RunStatus.RUNNING:
                     store.runs.set_status(run_id, RunStatus.PARKED)
+            if run.status is RunStatus.READY:
+                self._not_begun(run_id, error)
             raise
         finally:
             store.runs.release(run_id, epoch, worked_ms=worked_ms())
@@ -275,6 +285,21 @@ class Runs:
         store.ledger.record(run_id, (ended,), epoch=epoch, now=self._app.clock.now())
         return Stand(run=run_id, standing=end, report=report, trouble=report.get("why", ""))
 
+    def _not_begun(self, run_id: str, error: BaseException) -> None:
+        """Mark a run that is still `ready` after an error: stopped if somebody cancelled it, held, or failed."""
+        runs = self._app.store.runs
+        with suppress(PolicyError, AgentError):
+            if runs.get(run_id).status is not RunStatus.READY:
+                return
+            if not isinstance(error, Exception):
+                runs.set_status(run_id, RunStatus.STOPPED)
+            elif isinstance(error, PolicyError):  # of the store: the same can go well later
+                runs.set_status(run_id, RunStatus.PARKED)
+            else:
+                ended = {"end": "failed", "why": str(error), "steps": [], "deliverables": []}
+                self._app.store.documents.put(run_id, "report", ended)
+                runs.set_status(run_id, RunStatus.FAILED)
+
     def _open_questions(self, run_id: str) -> tuple[Question, ...]:
         now = self._app.clock.now()
         asked = self._app.store.questions.all(run_id)
@@ -288,6 +313,14 @@ class Runs:
             if self._app.store.runs.stop_requested(run_id):
                 stopped.set()
                 return
+
+
+def check_folder(out: Path) -> None:
+    """BadTask when deliverables cannot be put into this folder, which need not be there yet."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists() or path.is_symlink())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "you may not write there" if there.is_dir() else f"{str(there)!r} is no folder"
+        raise BadTask(f"nothing can be put into {str(out)!r}: {why}; name another folder with --out")
 
 
 def _copied(data: bytes, wanted: Path) -> Path:

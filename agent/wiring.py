@@ -117,6 +117,13 @@ class App:
 
         return unshadowed(OwnTools.load(self.settings.home / "tools"))
 
+    def check_home(self) -> None:
+        """BadInventory or BadTool for what a run would stumble over before its first step."""
+        from tools.servers.inventory import load_inventory
+
+        load_inventory(self.settings.home / "servers.yaml")
+        self.own_tools()
+
     def workspace(self, run: str) -> Workspace:
         """The folder of a run."""
         root = self.settings.home / "runs" / run

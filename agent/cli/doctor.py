@@ -91,7 +91,13 @@ class _Look:
         self.app, self.say, self.quick_s = app, say, quick_s
         self.rules: Policy | None = None
         self.all: dict[str, Callable[[], Awaitable[Found]]] = {
-            **{"home": self.home, "store": self.store, "policy": self.policy, "walls": self.walls},
+            **{
+                "home": self.home,
+                "store": self.store,
+                "policy": self.policy,
+                "servers": self.servers,
+                "walls": self.walls,
+            },
             **{"keyring": self.keyring, "CJK fonts": self.fonts, "browser": self.browser, "model": self.model},
         }
 
@@ -107,6 +113,12 @@ class _Look:
     async def policy(self) -> Found:
         self.rules = self.app.policy()
         return True, self.say("{name}, {n} rules", name=self.rules.name, n=len(self.rules.rules))
+
+    async def servers(self) -> Found:
+        from tools.servers.inventory import load_inventory  # start-up time
+
+        found = load_inventory(self.app.settings.home / "servers.yaml").servers
+        return True, ", ".join(found) or self.say("none enrolled")
 
     async def walls(self) -> Found:
         from sandbox.confinement import Level, probe  # start-up time
@@ -133,10 +145,13 @@ class _Look:
         return True, self.say("starts; walls round its pages: {level}", level=browser.level)
 
     async def model(self) -> Found:
-        from agent.runs import Runs  # start-up time
+        from agent.practice import world_is_up  # start-up time
+        from agent.runs import Runs
         from policies.outcome import Done
 
         settings = self.app.settings.model
+        if self.app.settings.practice and not world_is_up(self.app.settings.home):
+            return False, self.say("The practice world is down; run: remit practice up")
         if not settings.base_url or not settings.model:
             return False, self.say("none is configured; run: remit init")
         if self.rules is None:

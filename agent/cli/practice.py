@@ -30,21 +30,25 @@ def up() -> int:
 
 
 def down() -> int:
-    """End the practice world; its home with runs and ledger is kept."""
-    from agent.demo import practice_home  # start-up time
+    """End the practice world, and the demo's; their homes with runs and ledger are kept."""
+    from agent.demo import demo_home, practice_home  # start-up time
     from sandbox.practice.world import down as end
 
-    end(practice_home() / "world")
+    for home in (practice_home(), demo_home()):
+        end(home / "world")
     return 0
 
 
 def status() -> int:
     """Show what of the practice world is up. Exit code 1 if a part of it is down."""
-    from agent.demo import practice_home  # start-up time
+    from agent.demo import demo_home, practice_home  # start-up time
     from agent.language import spoken
     from sandbox.practice.world import status as look
 
-    found, say = look(practice_home() / "world"), spoken()
+    only_demo = (demo_home() / "world").exists() and not (practice_home() / "world").exists()
+    home = demo_home() if only_demo else practice_home()
+    found, say = look(home / "world"), spoken()
+    print(home)
     for part in found.parts:
         print(f"{part.name:<8} {say('up' if part.up else 'down'):<5} {part.address.url if part.address else ''}")
     print(f"worker   {found.worker.value if found.worker else say('down')}")
@@ -54,7 +58,7 @@ def status() -> int:
 def demo(
     script: str = typer.Option("exact", metavar="NAME", help="What the model is like: exact, sloppy or hostile."),
 ) -> int:
-    """Play one task twice, without and with the policy. Exit code 0 only if all is as it should be."""
+    """Play one task twice, without and with the policy, in a home of its own. Exit code 0 if all is as it should be."""
     from agent.demo import play  # start-up time
 
     return play(script)

@@ -145,6 +145,11 @@ async def follow(
             screen.question(question)
     intact = app.store.ledger.verify(run_id) is None if stand.standing == "done" else None
     screen.report(stand, made, intact)
+    if stand.standing == "held" and app.settings.practice and not as_json:
+        from agent.practice import world_is_up  # start-up time
+
+        if not world_is_up(app.settings.home):
+            screen.line(screen.say("The practice world is down; run: remit practice up"))
     if out and stand.standing in ("waiting", "held", "stopped") and not as_json:
         screen.line(screen.say("Then the deliverables go to {folder}.", folder=out))
     return _code(stand)

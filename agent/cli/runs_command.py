@@ -98,8 +98,11 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
 
 def files(run: RunArgument, out: OutOption = None, json: JsonOption = False) -> int:
     """List the files in a run's folder; with --out, copy them all."""
-    from sandbox.workspace import open_beneath  # start-up time
+    from agent.runs import check_folder  # start-up time
+    from sandbox.workspace import open_beneath
 
+    if out:
+        check_folder(out)
     with desk(as_json=json) as at:
         workspace = at.app.workspace(at.runs.find(run).id)
         entries = workspace.listing()
@@ -127,7 +130,10 @@ def resume(
 ) -> int:
     """Go on with a run that waits, was held or was stopped."""
     from agent.cli.run_command import follow, session  # start-up time
+    from agent.runs import check_folder
 
+    if out:
+        check_folder(out)
     return session(lambda app, runs: follow(app, runs, runs.find(run).id, as_json=json, out=out))
 
 

@@ -65,7 +65,8 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "LANG": "C.UTF-8",
         "REMIT_KEYRING_KEY": base64.b64encode(bytes(32)).decode(),
     }
-    down(home / ".local/share/remit-practice/world")
+    for name in ("practice", "demo"):
+        down(home / f".local/share/remit-{name}/world")
 
 
 def plain(text: str) -> str:

@@ -17,8 +17,8 @@ QUESTIONS = {"exact": 2, "sloppy": 2, "hostile": 3}
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("REMIT_HOME", str(tmp_path / "remit"))
-    yield tmp_path / "remit-practice"
-    down(tmp_path / "remit-practice" / "world")
+    yield tmp_path / "remit-demo"
+    down(tmp_path / "remit-demo" / "world")
 
 
 @pytest.mark.timeout(300)

@@ -44,7 +44,7 @@ async def test_everything_that_works_is_said_to_work(served: Wire, home: Path) -
 
     assert {name: good for name, (good, _) in found.items() if good is not True} == {}
     assert list(found) == [
-        *("Python", "home", "store", "policy", "walls", "keyring", "CJK fonts", "browser", "model"),
+        *("Python", "home", "store", "policy", "servers", "walls", "keyring", "CJK fonts", "browser", "model"),
     ]
     assert found["policy"][1].startswith("back-office, ")
     assert found["model"][1].startswith("qwen3.8-max answers in ")
@@ -136,3 +136,17 @@ def test_what_does_not_work_shows_in_the_exit_code_and_as_json(remit: Remit, hom
     assert "✗ model: none is configured; run: remit init" in said.out
     found: list[dict[str, Any]] = as_json.objects
     assert {f["name"]: f["good"] for f in found}["model"] is False
+
+
+async def test_a_fault_in_the_inventory_is_told(home: Path) -> None:
+    (home / "servers.yaml").write_text("servers: [web-1\n")
+
+    good, text = (await looked())["servers"]
+
+    assert (good, text.startswith(f"{home / 'servers.yaml'}:")) == (False, True)
+
+
+async def test_a_practice_home_whose_world_is_down_says_how_to_have_it_up(home: Path) -> None:
+    (home / "settings.toml").write_text("practice = true\n")
+
+    assert (await looked())["model"] == (False, "The practice world is down; run: remit practice up")

@@ -111,3 +111,73 @@ def test_a_reader_who_has_left_is_no_trouble(unbuffered: str, home: Path, monkey
     os.close(writer)
 
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("out", ["note.txt", "note.txt/deeper", "link"])
+def test_a_folder_that_cannot_be_made_is_said_before_anything_begins(
+    out: str, remit: Remit, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "note.txt").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+
+    for command in (("run", "a task"), ("runs", "resume", run_id), ("runs", "files", run_id)):
+        said = remit(*command, "--out", out)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith(f"remit: nothing can be put into {out!r}: ")
+        assert "is no folder; name another folder with --out\n" in said.err
+    assert remit("runs", "list", "--json").out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("servers.yaml", "servers: [web-1"), ("tools/a.yaml", "name: a\nprogram: none\n")]
+)
+def test_a_home_with_a_fault_begins_no_run(file: str, text: str, remit: Remit, home: Path) -> None:
+    (home / file).parent.mkdir(exist_ok=True)
+    (home / file).write_text(text)
+
+    said = remit("run", "a task")
+
+    assert (said.code, said.out) == (2, "")
+    assert file.split("/")[-1] in said.err
+    assert remit("runs", "list", "--json").out == ""
+
+
+def test_a_start_that_fails_leaves_a_run_that_failed_and_says_why(
+    remit: Remit, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agent.errors import BadSettings
+    from agent.wiring import App
+
+    def hands(*_: object) -> None:
+        raise BadSettings("the made-up part is missing; get it")
+
+    monkeypatch.setattr(App, "hands", hands)
+    assert remit("run", "a task").code == 2
+
+    (run,) = remit("runs", "list", "--json").objects
+    assert run["status"] == "failed"
+    assert "Not done: the made-up part is missing; get it" in remit("runs", "show", run["run"]).out
+
+
+def test_a_wrong_script_of_the_demo_touches_nothing(remit: Remit, home: Path) -> None:
+    said = remit("practice", "demo", "--script", "angry")
+
+    assert (said.code, said.err) == (2, "remit: there is no script 'angry'; choose exact, sloppy or hostile\n")
+    assert not home.with_name("home-demo").exists()
+
+
+def test_the_demo_never_plays_in_a_home_of_a_person(
+    remit: Remit, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mine = home.rename(tmp_path / "mine-demo")
+    monkeypatch.setenv("REMIT_HOME", str(mine))
+    before = {path: path.read_bytes() for path in mine.iterdir()}
+
+    said = remit("practice", "demo")
+
+    assert (
+        said.code,
+        said.err.endswith("is no practice home; set REMIT_HOME to your own home, or leave it out\n"),
+    ) == (2, True)
+    assert {path: path.read_bytes() for path in mine.iterdir()} == before
