@@ -60,8 +60,8 @@ def loads(text: str, name: str, *, practice: bool = False) -> Policy:
         root = YAML(typ="safe", pure=True).compose(text)
         policy = reading.policy(reading.value(root, ()) if root else {}, practice)
     except MarkedYAMLError as error:
-        mark = error.problem_mark
-        reading.faults.add(((mark.line, mark.column) if mark else (0, 0), f"not YAML: {error.problem}"))
+        place, problem = _not_yaml(error, text.splitlines())
+        reading.faults.add((place, f"not YAML: {problem}"))
     except (YAMLError, RecursionError) as error:
         said = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
         reading.faults.add(((0, 0), f"not usable: {said}"))
@@ -177,6 +177,41 @@ class _Reading:
         for part in where:
             found = (*found, part) if (*found, part) in self.at else found
         return found
+
+
+_FULL_WIDTH = re.compile(r"\s*(?:- *)?[\w-]+\s*(：)")
+_NO_BLANK = re.compile(r"\s*(?:- *)?[\w-]+(:)[^\s/]")
+_INDENT = "this line is not indented as the lines it belongs to; use the same number of blanks"
+
+
+def _not_yaml(error: MarkedYAMLError, lines: list[str]) -> tuple[Place, str]:
+    """Where a text stops to be YAML, and what to do about what people mistype; else what the parser says."""
+    mark, said = error.problem_mark, str(error.problem)
+    begun = error.context_mark or mark
+    if mark is None or begun is None:
+        return (0, 0), said
+    at, since = (mark.line, mark.column), (begun.line, begun.column)
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    for n in range(max(0, min(begun.line, mark.line) - 1), min(mark.line + 1, len(lines))):
+        if found := _FULL_WIDTH.match(lines[n]):
+            return (n, found.start(1)), "the colon behind a key is full-width; write ':' and a blank"
+        if found := _NO_BLANK.match(lines[n]):
+            return (n, found.start(1)), "a blank is missing behind the colon"
+    if "'\\t'" in said:
+        return at, "a tab stands here; indent with blanks"
+    if "mapping values" in said and ": " in line[: mark.column]:
+        return at, "a colon and a blank stand in this text; put the text into quotes"
+    if "mapping values" in said or "<block end>" in said:
+        return at, _INDENT
+    if "expected ':'" in said:
+        return since, "a colon is missing behind this key; write ':' and a blank"
+    if "alias" in said or "cannot start" in said:
+        return at, f"a text that begins with {line[mark.column : mark.column + 1]!r} must stand in quotes"
+    if "end of stream" in said:
+        return since, "this quotation mark is never closed"
+    if said.startswith("expected ',' or"):
+        return since, "this bracket is never closed, or a comma is missing in it"
+    return at, said
 
 
 def _start(node: Node) -> Place:

@@ -21,6 +21,7 @@ from policies.action import KINDS, ActionBase, Command, Name, Text, Value, canon
 from policies.match.command import CommandPattern
 from policies.match.path import PathPattern, glob
 from policies.match.url import UrlPattern
+from policies.redact.detect import FAMILIES
 
 FIELDS: dict[str, frozenset[str]] = {
     c.model_fields["kind"].default: frozenset(c.model_fields) for c in ActionBase.__subclasses__()
@@ -31,6 +32,8 @@ LOOKS_AT = {"commands": "pipelines"}
 MATCHERS = ("url", "path", "server", "commands", "tool", "arguments", "endpoint", "model", "does")
 BOUNDS = ("url", "server", "commands", "tool", "arguments")
 """Matchers without which a rule that allows would allow all of the world."""
+HANDLES = sorted({"secret", *(detector.type for family in FAMILIES for detector in family.detectors)})
+"""The types of handles that there are."""
 Where = tuple[str | int, ...]
 Mode = Literal["covers", "raises", "touches"]
 Holds = Callable[[Any, Any, Mode], bool]
@@ -186,6 +189,11 @@ class Rule(Value):
                 yield ("commands", n), "a rule that denies takes `program` and `args`: words that must not occur"
         if self.effect == "deny" and any(url.no_query or url.query is not None for url in self.url or ()):
             yield ("url",), "a rule that denies cannot look at the query; allow the queries that are right"
+        for n, handle in enumerate(self.restore):
+            if handle not in HANDLES:
+                near = difflib.get_close_matches(handle, HANDLES, n=1)
+                what = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(HANDLES)}"
+                yield ("restore", n), f"{handle!r} is no type of handle; {what}"
         if self.of and self.of.group:
             yield ("of", "group"), "groups of people are not known yet, so anybody could answer; leave 'group' out"
         yield from self._case_faults()

@@ -50,6 +50,7 @@ GIVES = (
     "_named",
     "_sentence",
     "_cuts",
+    "_not_yaml",
     "_judged",
     "_evidence",
     "_missing",

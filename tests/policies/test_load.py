@@ -79,3 +79,58 @@ def test_numbers_are_what_they_say():
     made = loads(GOOD + "limits: {steps: 0, money: {amount: 12.50, currency: CNY}}\n", "file")
     assert made.limits.steps == 0
     assert str(made.limits.money.amount) == "12.5"
+
+
+RULES = "version: 1\nname: t\nrules:\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version: 1\n\tname: t\n", "2:1: not YAML: a tab stands here; indent with blanks"),
+        (f"{RULES}\t- id: a\n", "4:1: not YAML: a tab stands here; indent with blanks"),
+        (
+            f"{RULES}  - id: a\n    why: look: first\n",
+            "5:14: not YAML: a colon and a blank stand in this text; put the text into quotes",
+        ),
+        ("version：1\nname: t\n", "1:8: not YAML: the colon behind a key is full-width; write ':' and a blank"),
+        (
+            f"{RULES}  - id： a\n    why: x\n",
+            "4:7: not YAML: the colon behind a key is full-width; write ':' and a blank",
+        ),
+        (
+            f"{RULES}- id: a\n  effect：allow\n  why: x\n",
+            "5:9: not YAML: the colon behind a key is full-width; write ':' and a blank",
+        ),
+        ("version:1\nname: t\n", "1:8: not YAML: a blank is missing behind the colon"),
+        (
+            f"{RULES}  - id: a\n   why: x\n",
+            "5:4: not YAML: this line is not indented as the lines it belongs to; use the same number of blanks",
+        ),
+        (
+            f"{RULES}  - id: a\n     why: x\n",
+            "5:9: not YAML: this line is not indented as the lines it belongs to; use the same number of blanks",
+        ),
+        (
+            "version: 1\nname: t\nrules\n  - id: a\n",
+            "3:1: not YAML: a colon is missing behind this key; write ':' and a blank",
+        ),
+        (f"{RULES}  - url: *.example\n", "4:10: not YAML: a text that begins with '*' must stand in quotes"),
+        ('version: 1\nname: "t\n', "2:7: not YAML: this quotation mark is never closed"),
+        (f"{RULES}  - {{id: a\n", "4:5: not YAML: this bracket is never closed, or a comma is missing in it"),
+    ],
+)
+def test_what_people_mistype_in_yaml_is_told_with_what_to_do(text, said):
+    with pytest.raises(BadPolicy) as error:
+        loads(text, "file")
+    assert str(error.value) == f"file:{said}"
+
+
+@pytest.mark.parametrize(
+    ("handle", "said"), [("emails", "did you mean 'email'?"), ("zebra", "there are aliyun_key, api_key, ")]
+)
+def test_a_type_of_handle_that_does_not_exist_is_refused(handle, said):
+    rule = f"- {{id: a, effect: ask, action: file.write, restore: [{handle}], why: x}}\n"
+    with pytest.raises(BadPolicy) as error:
+        loads(RULES + rule, "file")
+    assert f"4:54: {handle!r} is no type of handle; {said}" in str(error.value)
