@@ -30,6 +30,8 @@ from policies.rules import Policy
 
 LONGEST_TASK = 20_000
 """Characters; a longer text belongs into a file given with --file."""
+LONGEST_TITLE = 200
+"""Characters of a task that stand in the run's row; a cut one ends in `…`."""
 PROBE = "remit doctor"
 """Title of the runs that `probe` makes, which have no task."""
 LEASE_S = 30.0
@@ -93,7 +95,7 @@ class Runs:
                 id=run_id,
                 created_at=app.clock.now(),
                 principal=app.settings.principal,
-                title=task[:200],
+                title=task if len(task) <= LONGEST_TITLE else f"{task[: LONGEST_TITLE - 1]}…",
                 policy_digest=policy.digest,
                 graph_version=GRAPH_VERSION,
             )
@@ -219,6 +221,8 @@ class Runs:
 
     def find(self, prefix: str) -> Run:
         """The run whose id begins so; NoSuchRun when none or several do."""
+        if not prefix.strip():
+            raise NoSuchRun("the id of a run is missing; see: remit runs list")
         with suppress(NoSuchRun):
             return self._app.store.runs.get(prefix)
         found = [r for r in self._app.store.runs.list(limit=1000) if r.id.startswith(prefix.upper())]

@@ -6,10 +6,11 @@ the XDG data directory. Secrets are never settings: they are named here and kept
 
 from __future__ import annotations
 
+import difflib
 import os
 import pwd
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -82,10 +83,16 @@ def load_settings(*, policy: Path | None = None, environment: Mapping[str, str] 
     """The settings in force; BadSettings names the file and the field that is wrong."""
     home = default_home(environment)
     path = home / "settings.toml"
+    written = ""
     try:
-        stored = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        written = path.read_text(encoding="utf-8") if path.exists() else ""
+        stored = tomllib.loads(written)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSettings(f"{path}: {error}; correct the file or move it away") from None
+    if not isinstance(stored.get("model", {}), dict):
+        raise BadSettings(
+            f"{path}:{_line(written, ('model',))}: model is a table; write [model] and its settings below it"
+        )
     model = dict(stored.pop("model", {}))
     for field in ("base_url", "model", "key"):
         if value := environment.get(f"REMIT_MODEL_{field.upper()}" if field != "model" else "REMIT_MODEL"):
@@ -97,10 +104,27 @@ def load_settings(*, policy: Path | None = None, environment: Mapping[str, str] 
         settings = Settings(**{**stored, "home": home, "model": model, "language": language})
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(p) for p in first["loc"])
-        raise BadSettings(f"{path}: {field}: {first['msg'].lower()}; correct this setting") from None
+        field, at = ".".join(str(p) for p in first["loc"]), _line(written, first["loc"])
+        place = f"{path}:{at}" if at else str(path)
+        if first["type"] == "extra_forbidden":
+            known = ModelSettings if first["loc"][0] == "model" else Settings
+            near = difflib.get_close_matches(str(first["loc"][-1]), known.model_fields, n=1)
+            todo = f"did you mean {near[0]!r}?" if near else "remove it"
+            raise BadSettings(f"{place}: there is no setting {field!r}; {todo}") from None
+        raise BadSettings(f"{place}: {field}: {first['msg'].lower()}; correct this setting") from None
     _check_hosts(settings, path)
     return settings
+
+
+def _line(written: str, where: Sequence[str | int]) -> int:
+    """The number of the line that sets this; 0 when none does, as where it comes from the environment."""
+    table, *names = ["", *map(str, where)] if len(where) == 1 else map(str, where)
+    now = ""
+    for n, line in enumerate(written.splitlines(), 1):
+        now = line.strip().strip("[] ") if line.strip().startswith("[") else now
+        if now == table and line.partition("=")[0].strip().strip("\"'") == names[0]:
+            return n
+    return 0
 
 
 def _check_hosts(settings: Settings, path: Path) -> None:

@@ -66,8 +66,7 @@ def _answer(ids: list[str], rows: list[int] | None, name: str | None, *, yes: bo
             if sys.stdin.isatty() and sys.stdout.isatty() and not as_json:
                 _show(at, question, by=by)
                 prompt = at.say("Answer {yes} as {by}? [y/N] ", yes=at.say("yes" if yes else "no"), by=by)
-                print(prompt, end="", flush=True)  # input() would write it to standard error, which may be a file
-                if not input().strip().lower().startswith("y"):
+                if not _sure(at, prompt):
                     return FAILED
             now = at.app.clock.now()
             answer = Answer(yes=yes, by=by, at=now, because=because)
@@ -82,6 +81,20 @@ def _answer(ids: list[str], rows: list[int] | None, name: str | None, *, yes: bo
     return DONE
 
 
+def _sure(at: Desk, prompt: str) -> bool:
+    """Whether the person types yes; Enter and Ctrl-D are no, anything else is asked again."""
+    while True:
+        print(prompt, end="", flush=True)  # input() would write it to standard error, which may be a file
+        try:
+            typed = input().strip().lower()
+        except EOFError:
+            print()
+            return False
+        if typed in ("", "y", "yes", "n", "no"):
+            return typed.startswith("y")
+        print(at.say("please y or n"))
+
+
 def _identity(at: Desk, name: str | None) -> str:
     """Who answers: the person whom the operating system knows, or a practice identity of this practice home."""
     settings = at.app.settings
@@ -93,6 +106,8 @@ def _identity(at: Desk, name: str | None) -> str:
 
 
 def _find(at: Desk, prefix: str) -> Question:
+    if not prefix.strip():
+        raise NoSuchQuestion("the id of a question is missing; see them with: remit questions")
     kept = at.app.store.questions.all(open_only=False)
     found = [q for q in kept if q.id == prefix.upper()] or [q for q in kept if q.id.startswith(prefix.upper())]
     if len(found) != 1:

@@ -35,7 +35,7 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
             (e["index"], e["at"], e["event"], e["kind"], " ".join(e["rules"]), own(at.say.told(e["what"])))
             for e in entries
         )
-        at.rows(("entry", "time", "event", "action", "rules", "what"), row)
+        at.rows(("entry", "time", "event", "action", "rules", "what"), row, none="Its ledger is empty.")
     return DONE
 
 

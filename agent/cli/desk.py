@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,15 +41,21 @@ class Desk:
         except StoreUnreadable:  # erased: there are no values any more
             return str
 
-    def rows(self, names: Sequence[str], found: Iterable[Sequence[Any]]) -> None:
-        """Rows as JSON objects by name, or under the names: in columns on a terminal, tabs between them in a pipe."""
+    def rows(self, names: Sequence[str], found: Iterable[Sequence[Any]], *, none: str = "") -> None:
+        """Rows as JSON objects by name, or under the names: in columns on a terminal, tabs between them in a pipe.
+
+        Where there are no rows, `none` says so on standard error, which no program takes for one.
+        """
         if self.as_json:
             for row in found:
                 self.object(dict(zip(names, row, strict=True)))
             return
         lines = [[self.say(name) for name in names], *([_cell(value) for value in row] for row in found)]
+        if len(lines) == 1:
+            print(self.say(none), file=sys.stderr)
+            return
         if not sys.stdout.isatty():
-            for line in lines if len(lines) > 1 else ():
+            for line in lines:
                 print("\t".join(line))
             return
         widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
@@ -88,5 +95,5 @@ def desk(*, as_json: bool = False) -> Iterator[Desk]:
 def _cell(value: Any) -> str:
     from policies.question import visible  # start-up time
 
-    text = value.strftime("%Y-%m-%d %H:%M:%S") if hasattr(value, "strftime") else str(value)
+    text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value)
     return visible(text).replace("\n", "⏎")

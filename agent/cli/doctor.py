@@ -112,7 +112,7 @@ class _Look:
 
     async def policy(self) -> Found:
         self.rules = self.app.policy()
-        return True, self.say("{name}, {n} rules", name=self.rules.name, n=len(self.rules.rules))
+        return True, self.say("{name}; rules: {n}", name=self.rules.name, n=len(self.rules.rules))
 
     async def servers(self) -> Found:
         from tools.servers.inventory import load_inventory  # start-up time
@@ -165,4 +165,4 @@ class _Look:
             return False, seen["reason"]
         whole = self.say("reads long prompts whole" if cuts is False else "long prompts not tried; see --deep")
         facts = self.say("{model} answers in {seconds} s", model=seen["model"], seconds=f"{seen['latency_s']:.1f}")
-        return True, f"{facts}, {seen['reason'] or whole}"
+        return True, f"{facts}{self.say(', ')}{seen['reason'] or whole}"

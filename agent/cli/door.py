@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -42,6 +42,25 @@ app = typer.Typer(
     add_completion=False,
 )
 COMMANDS = (run_command, runs_command, answers, audit, policy, secrets_command, tools_command, practice, init, doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # start-up time
+
+        print(f"remit {version('remit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 for module in COMMANDS:
     module.register(app)
 

@@ -49,13 +49,13 @@ def init() -> int:
     settings = load_settings()
     policy, path, model = settings.home / "policy.yaml", settings.home / "settings.toml", settings.model
     try:
-        code = _asked("Language / 语言", settings.language, ("en", "zh"))
+        code = _asked(Language(settings.language), "Language / 语言", settings.language, ("en", "zh"))
         say = Language(code)
         url, name = _server(say, model)
         host = str(urlsplit(url).hostname)
         with desk() as at:
             key, value = _key(at, say, host, model.key)
-            preset = "" if policy.exists() else _asked(say("Starter policy"), POLICIES[0], POLICIES)
+            preset = "" if policy.exists() else _asked(say, say("Starter policy"), POLICIES[0], POLICIES)
             before = path.read_text("utf-8") if path.exists() else ""
             after = changed(before, {"language": code}, {"base_url": url, "model": name, "key": key}, str(path))
             # All is asked; from here on it is written.
@@ -110,10 +110,10 @@ def _set(lines: list[str], start: int, values: dict[str, str]) -> None:
 def _server(say: Language, model: ModelSettings) -> tuple[str, str]:
     """Base URL and model; what is set already is proposed."""
     now = next((name for name, (url, _) in PROVIDERS.items() if url == model.base_url), "other")
-    provider = _asked(say("Model server"), now if model.base_url else "DashScope", tuple(PROVIDERS))
+    provider = _asked(say, say("Model server"), now if model.base_url else "DashScope", tuple(PROVIDERS))
     proposed = (model.base_url, model.model) if model.base_url and provider == now else PROVIDERS[provider]
     while True:
-        url = _asked(say("Base URL"), proposed[0])
+        url = _asked(say, say("Base URL"), proposed[0])
         try:
             if urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname:
                 break
@@ -125,7 +125,7 @@ def _server(say: Language, model: ModelSettings) -> tuple[str, str]:
                 url=repr(url),
             )
         )
-    while not (name := _asked(say("Model"), proposed[1])):
+    while not (name := _asked(say, say("Model"), proposed[1])):
         print(say("A model must be named, as the server names it."))
     return url, name
 
@@ -135,14 +135,19 @@ def _key(at: Desk, say: Language, host: str, named: str) -> tuple[str, str]:
     vault, fresh = at.app.vault, f"model-key-{host}"
     kept = next((n for n in (named, "model-key", fresh) if n and (s := vault.find(n)) and host in s.sinks), "")
     prompt = say("API key (empty: keep the one that is there)") if kept else say("API key (empty: none is needed)")
-    value = getpass.getpass(f"{prompt}: ") if sys.stdin.isatty() else _asked(prompt, "")
+    if not kept and host.endswith(".aliyuncs.com"):
+        prompt = say("API key")
+    while not (value := getpass.getpass(f"{prompt}: ") if sys.stdin.isatty() else _asked(say, prompt, "")):
+        if kept or not host.endswith(".aliyuncs.com"):
+            break
+        print(say("{host} needs a key; Ctrl-D ends without changing anything.", host=host))
     if value:
         # The key of another host is kept under its own name: it is never sent here, and never lost.
         kept = kept or ("model-key" if vault.find("model-key") is None else fresh)
     return kept, value
 
 
-def _asked(prompt: str, proposed: str, choices: tuple[str, ...] = ()) -> str:
+def _asked(say: Language, prompt: str, proposed: str, choices: tuple[str, ...] = ()) -> str:
     """What the person types, else what is proposed; one of the choices where there are some. EOFError."""
     shown = f" ({', '.join(choices)})" if choices else ""
     while True:
@@ -151,6 +156,8 @@ def _asked(prompt: str, proposed: str, choices: tuple[str, ...] = ()) -> str:
         found = [c for c in choices if c.lower().startswith(typed.lower())]
         if not choices or len(found) == 1:
             return found[0] if found else typed
+        many = len(found) > 1
+        print(say("{typed} begins several of these" if many else "{typed} is none of these", typed=repr(typed)))
 
 
 def _write(path: Path, text: str) -> None:

@@ -107,10 +107,15 @@ async def follow(
     from agent.language import Language
 
     screen = Screen(Language(app.settings.language), as_json=as_json, restore=app.redactor(run_id).shown)
-    if out is None and app.store.documents.get(run_id, "report") is None:
-        kept = (app.store.documents.get(run_id, "options") or {}).get("out")
+    ended = app.store.documents.get(run_id, "report")
+    kept = (app.store.documents.get(run_id, "options") or {}).get("out")
+    if out is None and ended is None:
         out = Path(kept) if kept else None
     screen.line(f'{{"run": "{run_id}"}}' if as_json else f"remit {run_id}")
+    if ended is not None and not as_json:
+        screen.line(screen.say("This run has ended already."))
+        if kept and not out and ended.get("end") == "done" and ended.get("deliverables"):
+            screen.line(screen.say("Its deliverables went to {folder}.", folder=kept))
 
     shown: list[str] = []  # digests of the plans that were
 

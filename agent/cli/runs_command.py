@@ -41,10 +41,13 @@ def listed(json: JsonOption = False) -> int:
     with desk(as_json=json) as at:
         task = at.app.store.documents.sealed
         found = [r for r in at.app.store.runs.list() if r.title != PROBE or task(r.id, "task")]
+        now = at.app.clock.now()
+        asked = {q.run for q in at.app.store.questions.all() if not q.settled(now)}
         row = (
-            (r.id, r.created_at, r.status.value, r.tokens, r.questions, _title(at, r, short=not json)) for r in found
+            (r.id, r.created_at, _state(r, r.id in asked), r.tokens, r.questions, _title(at, r, short=not json))
+            for r in found
         )
-        at.rows(("run", "begun", "status", "tokens", "questions", "task"), row)
+        at.rows(("run", "begun", "status", "tokens", "questions", "task"), row, none="There are no runs yet.")
     return DONE
 
 
@@ -71,10 +74,12 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
             return DONE
         own = at.own(found.id, found.principal)
         screen = Screen(at.say, restore=own)
-        screen.line(f"{found.id}  {at.say(found.status.value)}  {found.created_at:%Y-%m-%d %H:%M} UTC")
+        now = at.app.clock.now()
+        state = at.say(_state(found, any(not q.settled(now) for q in questions)))
+        screen.line(f"{found.id}  {state}  {found.created_at:%Y-%m-%d %H:%M} UTC")
         screen.line(_title(at, found))
         if why:
-            screen.line(f"{at.say(found.status.value)}: {own(at.say.told(why))}\n  remit runs resume {found.id}")
+            screen.line(f"{state}: {own(at.say.told(why))}\n  remit runs resume {found.id}")
         if mandate and preflight:
             screen.plan(mandate.plan, preflight, policy)
         else:
@@ -90,9 +95,12 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
         if isinstance(report, dict):
             stand = Stand(run=found.id, standing=report["end"], report=report, trouble=report.get("why", ""))
             screen.report(stand, intact=store.ledger.verify(found.id) is None)
-        used = at.say("{tokens} tokens, {n} questions", tokens=f"{found.tokens:,}", n=found.questions)
-        cost = f", {money(found.money_micros)} {at.app.settings.model.currency}" if found.money_micros else ""
-        screen.line(at.say("{steps} steps", steps=found.steps) + f", {used}{cost}")
+        used = [at.say("1 step" if found.steps == 1 else "{n} steps", n=found.steps)]
+        used.append(at.say("{tokens} tokens", tokens=f"{found.tokens:,}"))
+        used.append(at.say("1 question" if found.questions == 1 else "{n} questions", n=found.questions))
+        if found.money_micros:
+            used.append(f"{money(found.money_micros)} {at.app.settings.model.currency}")
+        screen.line(at.say(", ").join(used))
     return DONE
 
 
@@ -115,9 +123,19 @@ def files(run: RunArgument, out: OutOption = None, json: JsonOption = False) -> 
             source = os.fdopen(open_beneath(workspace.root, str(entry.path), os.O_RDONLY), "rb")
             with source, target.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
-        at.rows(("file", "bytes", "changed"), ((e.path, e.size_bytes, e.modified_at) for e in entries))
-        if out and not json:
-            print(at.say("Copied {n} files to {folder}.", n=len(entries), folder=out.absolute()))
+        at.rows(
+            ("file", "bytes", "changed"),
+            ((e.path, e.size_bytes, e.modified_at) for e in entries),
+            none="It has no files.",
+        )
+        if out and not json and (n := len(entries)):
+            print(
+                at.say(
+                    "Copied 1 file to {folder}." if n == 1 else "Copied {n} files to {folder}.",
+                    n=n,
+                    folder=out.absolute(),
+                )
+            )
     return DONE
 
 
@@ -152,6 +170,11 @@ def stop(run: RunArgument, json: JsonOption = False) -> int:
             **{"run": now.id, "status": now.status.value, "owner": now.owner},
         )
         return HELD if going else DONE
+
+
+def _state(run: Run, asked: bool) -> str:
+    """In one word where a run stands: a parked one waits for an answer, or is held by trouble."""
+    return run.status.value if run.status.value != "parked" else "waiting" if asked else "held"
 
 
 def _policy(at: Desk, run: Run) -> str:

@@ -63,12 +63,17 @@ class Screen:
         self.line(f"{head}{' ' * max(2, 58 - width(head))}{self.say('policy')}: {policy}")
         for step, row in zip(plan.steps, preflight["rows"], strict=True):
             text = f"  {step.n} {self._pinned(step)}"
-            self._wrapped(f"{text}{' ' * max(2, 60 - width(text))}{self.say(row['verdict'])}")
+            said = self.say(row["verdict"])
+            if width(text) + width(said) > 75:  # the verdict is never cut
+                self._wrapped(text)
+                self.line(f"{' ' * 60}{said}")
+            else:
+                self.line(f"{text}{' ' * max(2, 60 - width(text))}{said}")
             if row["verdict"] in ("refused", "depends"):
                 self._wrapped(f"      {self._even(self.say.told(row['reason']))}")
         flags = {"untrusted": "reads what strangers wrote", "private": "reads private data", "way_out": "can send"}
         reach = [self.say(text) for name, text in flags.items() if preflight[name]]
-        self.line(self.say("Nothing else is granted.") + (f" {self.say('It')} {', '.join(reach)}." if reach else ""))
+        self.line(self.say("Nothing else is granted.") + self._reach(reach))
 
     def question(self, question: Question) -> None:
         """The card, whole, as our code drew it."""
@@ -121,16 +126,15 @@ class Screen:
         match stand.standing:
             case "done":
                 ledger = {True: self.say("Ledger intact."), False: self.say("THE LEDGER DOES NOT VERIFY."), None: ""}
-                self.line(
-                    self.say(
-                        "Done: {verified} verified, {failed} failed, {refused} refused, {questions} questions.",
-                        verified=checked.count("verified"),
-                        failed=checked.count("failed"),
-                        refused=report.get("refused", 0),
-                        questions=report.get("questions", 0),
-                    )
-                    + f" {ledger[intact]}"
+                asked = report.get("questions", 0)
+                counts = self.say(
+                    "Done: {verified} verified, {failed} failed, {refused} refused, {asked}.",
+                    verified=checked.count("verified"),
+                    failed=checked.count("failed"),
+                    refused=report.get("refused", 0),
+                    asked=self.say("1 question" if asked == 1 else "{n} questions", n=asked),
                 )
+                self.line(f"{counts} {ledger[intact]}".rstrip())
             case "waiting":
                 ids = " ".join(q.id for q in stand.questions)
                 self.line(
@@ -216,10 +220,17 @@ class Screen:
     def _told(self, text: str) -> str:
         return self._own(self.say.told(text))
 
+    def _reach(self, reach: list[str]) -> str:
+        """What the plan can come to, as a sentence behind another."""
+        if not reach:
+            return ""
+        *most, last = reach
+        listed = self.say("{most} and {last}", most=self.say(", ").join(most), last=last) if most else last
+        return self.say(" It {reach}.", reach=listed)
+
     def _pinned(self, step: PlannedStep) -> str:
         pins, say = step.pins, self.say
         where = pins.url or pins.path or (command_text(pins.pipelines) if pins.pipelines else "") or pins.tool or ""
-        where = where.removeprefix("http://").removeprefix("https://")
         on = say(" on {server}", server=pins.server) if pins.server else ""
         often = f" ×{step.at_most}" if step.at_most > 1 else ""
         only = step.only_if
@@ -231,7 +242,8 @@ class Screen:
         if self._live:
             doing = event.action.kind if event.action else self.say("thinking")
             seconds, k = f"{time.monotonic() - self._began:.0f}", f"{event.tokens / 1000:.1f}"
-            used = self.say("{steps} steps  {seconds} s  {k}k tokens", steps=event.steps, seconds=seconds, k=k)
+            steps = self.say("1 step" if event.steps == 1 else "{n} steps", n=event.steps)
+            used = self.say("{steps}  {seconds} s  {k}k tokens", steps=steps, seconds=seconds, k=k)
             used += f"  {money(event.money_micros)}" if event.money_micros else ""
             sys.stdout.write(f"\r\x1b[K… {doing}  {used}")
             sys.stdout.flush()
@@ -262,4 +274,4 @@ def _rows(action: Action, rows: int, say: Language) -> str:
     """How many rows, and of which sheets where there are several."""
     sheets = action.sheets if action.kind == "table.write" and len(action.sheets) > 1 else ()
     parts = ", ".join(f"{sheet.name} {len(sheet.rows)}" for sheet in sheets)
-    return say(" {n} rows", n=rows) + (f" ({parts})" if parts else "")
+    return say(" 1 row" if rows == 1 else " {n} rows", n=rows) + (f" ({parts})" if parts else "")

@@ -36,11 +36,18 @@ def keep(
     from policies.action import Name
 
     with desk(as_json=json) as at:
+        for host in hosts:
+            if "/" in host:
+                raise BadSettings(f"--for {host!r} is an address; give its host only, such as {_host(host)!r}")
         try:
             TypeAdapter(list[Name]).validate_python([name, *hosts])
         except ValidationError as error:
             raise BadSettings(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-        value = getpass.getpass(at.say("Value of {name}: ", name=name)) if sys.stdin.isatty() else sys.stdin.read()
+        try:
+            value = getpass.getpass(at.say("Value of {name}: ", name=name)) if sys.stdin.isatty() else sys.stdin.read()
+            value.encode()  # bytes that are no text may have come through as surrogates
+        except UnicodeError:
+            raise BadSettings(f"the value of {name!r} is not text in UTF-8, so nothing is kept") from None
         if not (value := value.rstrip("\r\n")):
             raise BadSettings(f"no value came for {name!r}, so nothing is kept; type it at a terminal, or pipe it in")
         at.app.keep_secret(name, value, tuple(hosts))
@@ -48,10 +55,18 @@ def keep(
     return DONE
 
 
+def _host(address: str) -> str:
+    return (
+        address.partition("://")[2].partition("/")[0].partition(":")[0] or address.partition("/")[0] or "shop.example"
+    )
+
+
 def listed(json: JsonOption = False) -> int:
     """List names and hosts; values are never shown."""
     with desk(as_json=json) as at:
-        at.rows(("secret", "for"), ((s.name, ", ".join(s.sinks)) for s in at.app.vault.all()))
+        at.rows(
+            ("secret", "for"), ((s.name, ", ".join(s.sinks)) for s in at.app.vault.all()), none="No secrets are kept."
+        )
     return DONE
 
 

@@ -21,7 +21,9 @@ def listed(json: JsonOption = False) -> int:
     with desk(as_json=json) as at:
         found = at.app.own_tools().declarations
         at.rows(
-            ("tool", "effect", "program", "what"), ((d.name, d.effect.value, d.program, d.description) for d in found)
+            ("tool", "effect", "program", "what"),
+            ((d.name, d.effect.value, d.program, d.description) for d in found),
+            none="You have no tools of your own.",
         )
     return DONE
 

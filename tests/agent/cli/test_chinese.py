@@ -32,7 +32,7 @@ def test_help_is_chinese_whole(remit: Remit) -> None:
     assert said.code == 0
     assert said.out.startswith("用法：")
     assert "面向办公和服务器工作的开源智能体，只做您授权的事。" in said.out
-    assert "  --help  显示本说明后退出。" in said.out
+    assert "  --help     显示本说明后退出。" in said.out
     assert "退出码：0 完成；" in said.out
     assert "Usage" not in said.out and "Commands" not in said.out
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_without_a_model_the_way_to_one_is_said(remit: Remit, home: Path) -> Non
     ("settings", "sentence"),
     [
         ("language = 'fr'", "language: input should be 'en' or 'zh'; correct this setting"),
+        ("browser = 'x'\nlanguge = 'en'", "settings.toml:2: there is no setting 'languge'; did you mean 'language'?"),
+        (
+            "\n[model]\nbase-url = 'x'",
+            "settings.toml:3: there is no setting 'model.base-url'; did you mean 'base_url'?",
+        ),
+        ("zebra = 1", "settings.toml:1: there is no setting 'zebra'; remove it"),
+        ("[model]\ncontext_tokens = 5", "settings.toml:2: model.context_tokens: input should be greater than"),
+        ("model = 'qwen'", "settings.toml:1: model is a table; write [model] and its settings below it"),
         ("language = ", "correct the file or move it away"),
         ("approvers = ['x']", "only a practice home takes further names; remove the setting"),
         ("[hosts]\n'shop.example' = '10.0.0.1:80'", "names map to loopback only"),
@@ -95,7 +104,9 @@ def test_a_folder_with_packages_of_our_names_changes_nothing(home: Path, tmp_pat
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported from the current folder')")
 
-    done = subprocess.run((PROGRAM, "runs", "list"), cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        (PROGRAM, "runs", "list", "--json"), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -181,3 +192,8 @@ def test_the_demo_never_plays_in_a_home_of_a_person(
         said.err.endswith("is no practice home; set REMIT_HOME to your own home, or leave it out\n"),
     ) == (2, True)
     assert {path: path.read_bytes() for path in mine.iterdir()} == before
+
+
+def test_the_version_is_printed(remit: Remit) -> None:
+    assert (said := remit("--version")).code == 0
+    assert said.out == f"remit {version('remit')}\n"

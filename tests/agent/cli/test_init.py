@@ -127,3 +127,18 @@ def test_every_starter_policy_is_there() -> None:
     presets = Path(module.__file__).parents[2] / "policies" / "presets"
 
     assert {path.stem for path in presets.glob("*.yaml")} == set(module.POLICIES)
+
+
+def test_a_choice_that_is_none_is_told_and_asked_again(remit: Remit, home: Path) -> None:
+    said = remit("init", typed="french\nen\nd\n\n\n" + SECRET + "\n")
+
+    assert said.code == 0
+    assert "'french' is none of these" in said.out
+
+
+def test_dashscope_is_not_set_up_without_a_key(remit: Remit, home: Path) -> None:
+    said = remit("init", typed=f"en\nDashScope\n\n\n\n{SECRET}\n")
+
+    assert said.code == 0
+    assert "dashscope.aliyuncs.com needs a key" in said.out
+    assert settings(home)["model"]["key"] == "model-key"  # type: ignore[index]

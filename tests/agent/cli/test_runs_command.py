@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import runs_command
+from agent.runs import Runs
 from agent.store.runs import RunStatus, this_process
 from tests.agent.cli.conftest import PHONE, SECRET, Remit, ask, on_a_terminal, opened
 
@@ -54,15 +55,15 @@ def test_a_run_is_shown_with_its_policy_and_what_became_of_it(remit: Remit, run_
 def test_a_parked_run_says_why_it_does_not_go_on(remit: Remit, run_id: str) -> None:
     with opened() as app:
         app.store.runs.set_status(run_id, RunStatus.PARKED)
-    assert "parked: its question is answered, or what held it may be over\n" in remit("runs", "show", run_id).out
+    assert "held: its question is answered, or what held it may be over\n" in remit("runs", "show", run_id).out
 
     assert remit("runs", "resume", run_id).code == 4  # nobody listens where the model should be
     shown, as_json = remit("runs", "show", run_id), remit("runs", "show", run_id, "--json").objects[0]
     assert "127.0.0.1" in as_json["why"]
-    assert f"parked: {as_json['why']}\n  remit runs resume {run_id}\n" in shown.out
+    assert f"held: {as_json['why']}\n  remit runs resume {run_id}\n" in shown.out
 
     card = ask(run_id, seq=7)
-    assert f"parked: it waits for an answer to {card}; see: remit questions\n" in remit("runs", "show", run_id).out
+    assert f"waiting: it waits for an answer to {card}; see: remit questions\n" in remit("runs", "show", run_id).out
 
 
 def test_a_report_is_shown_from_the_store(remit: Remit, run_id: str) -> None:
@@ -74,7 +75,7 @@ def test_a_report_is_shown_from_the_store(remit: Remit, run_id: str) -> None:
     said = remit("runs", "show", run_id)
 
     assert "✓ 1 the table  verified  (14 rows)" in said.out
-    assert "Done: 1 verified, 0 failed, 2 refused, 1 questions. Ledger intact." in said.out
+    assert "Done: 1 verified, 0 failed, 2 refused, 1 question. Ledger intact." in said.out
 
 
 @pytest.mark.parametrize("command", [("show",), ("files",), ("resume",), ("stop",)])
@@ -193,3 +194,65 @@ def test_a_run_that_another_process_works_on_is_not_resumed(remit: Remit, run_id
     assert said.code == 4
     assert said.err.startswith(f"remit: run {run_id!r} is worked on by ")
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("runs", "list"), "There are no runs yet."),
+        (("secrets", "list"), "No secrets are kept."),
+        (("tools", "list"), "You have no tools of your own."),
+    ],
+)
+def test_an_empty_list_says_so_to_people_alone(command: tuple[str, ...], sentence: str, remit: Remit) -> None:
+    plain, as_json = remit(*command), remit(*command, "--json")
+
+    assert (plain.code, plain.out, plain.err) == (0, "", f"{sentence}\n")
+    assert (as_json.code, as_json.out, as_json.err) == (0, "", "")
+
+
+def test_a_list_tells_waiting_from_held_and_says_utc(remit: Remit, run_id: str) -> None:
+    with opened() as app:
+        app.store.runs.set_status(run_id, RunStatus.PARKED)
+    assert "\theld\t" in remit("runs", "list").out
+
+    ask(run_id)
+    assert "\twaiting\t" in (said := remit("runs", "list").out)
+    assert " UTC\t" in said
+
+
+def test_a_run_that_has_ended_says_so_when_it_is_resumed(remit: Remit, run_id: str) -> None:
+    with opened() as app:
+        report = {"end": "done", "steps": [], "deliverables": ["a.txt"], "questions": 1}
+        app.store.documents.put(run_id, "report", report)
+        options = app.store.documents.get(run_id, "options") or {}
+        app.store.documents.put(run_id, "options", {**options, "out": "/made-up/delivered"})
+
+    said = remit("runs", "resume", run_id)
+
+    assert said.code == 0
+    assert said.out.splitlines()[1:3] == [
+        "This run has ended already.",
+        "Its deliverables went to /made-up/delivered.",
+    ]
+
+
+def test_a_cut_task_ends_in_a_mark(remit: Remit, home: Path) -> None:
+    with opened() as app:
+        run = Runs(app).start("word " * 60, policy=app.policy())
+
+    assert remit("runs", "show", run).out.splitlines()[1].endswith(" word…")
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("runs", "show", ""), "the id of a run is missing; see: remit runs list"),
+        (("approve", ""), "the id of a question is missing; see them with: remit questions"),
+    ],
+)
+def test_an_empty_id_is_told_as_a_missing_one(
+    command: tuple[str, ...], sentence: str, remit: Remit, run_id: str
+) -> None:
+    assert (said := remit(*command)).code == 2
+    assert said.err == f"remit: {sentence}\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,7 @@ def test_a_secret_is_forgotten(remit: Remit) -> None:
         (("shop-key", "--for", "shop.example"), "abc", "must have 4 to 64"),
         (("shop-key", "--for", "shop.example"), "", "no value came for 'shop-key', so nothing is kept"),
         (("shop key", "--for", "shop.example"), SECRET, "'shop key' is not a name"),
-        (("shop-key", "--for", "https://shop.example/"), SECRET, "'https://shop.example/' is not a name"),
+        (("shop-key", "--for", "https://shop.example/"), SECRET, "give its host only, such as 'shop.example'"),
         (("shop-key",), SECRET, "Missing option '--for'"),
         (("shop-key", SECRET, "--for", "shop.example"), "", "unexpected extra argument"),
     ],
@@ -56,3 +58,12 @@ def test_what_cannot_be_kept_is_refused_in_one_sentence(
     assert said.code == 2
     assert sentence in said.err
     assert remit("secrets", "list").out == ""
+
+
+def test_bytes_that_are_no_text_are_not_kept(home: Path) -> None:
+    command = (Path(sys.executable).with_name("remit"), "secrets", "set", "shop-key", "--for", "shop.example")
+
+    done = subprocess.run(command, input=b"MADEUP-\xff\xfe", capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"remit: the value of 'shop-key' is not text in UTF-8, so nothing is kept\n"
