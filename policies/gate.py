@@ -406,12 +406,14 @@ class Gate:
                 "planned": decision.planned,
                 "principal": request.principal,
                 "integrity": request.context.integrity.name.lower(),
+                "private": request.context.readers is not None,
                 **facts,
             },
             body={
                 # What was refused may hold what nobody may see; anything else is kept to the letter, to be resumed.
                 "action": self._redaction.redact_json(written) if event == "denied" else written,
                 "reason": decision.reason,
+                **_seen(request),
             },
         )
 
@@ -459,6 +461,31 @@ def run_reservations(request: Request, policy: Policy) -> tuple[Reservation, ...
             most = _NO_LIMIT if limits.money is None else int(limits.money.amount * 1_000_000)
             taken.append(Reservation(key=f"run:{request.run}:micros", limit=most, amount=action.worst_micros))
     return tuple(taken)
+
+
+def _seen(request: Request) -> dict[str, JsonValue]:
+    """What the decision was made from beside the action: what another policy would have to know."""
+    mandate, context = request.mandate, request.context
+    return {
+        "context": {
+            "integrity": context.integrity.value,
+            "readers": None if context.readers is None else [*sorted(context.readers)],
+            "origins": [*sorted(context.origins)],
+        },
+        "attended": request.attended,
+        "turn": request.turn,
+        "started_at": request.started_at.isoformat() if request.started_at else None,
+        "mandate": None
+        if mandate is None
+        else {
+            "plan": mandate.plan.digest,
+            "accepted": mandate.accepted is not None and mandate.accepted.plan_digest == mandate.plan.digest,
+            "spent": {str(n): count for n, count in mandate.spent.items()},
+            "rows": {str(n): count for n, count in mandate.rows.items()},
+            "met": [*sorted(mandate.met)],
+            "hosts": [*sorted(mandate.hosts)],
+        },
+    }
 
 
 def _before(mandate: Mandate | None, planned: int | None) -> Mandate | None:

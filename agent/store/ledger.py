@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -73,6 +74,14 @@ class Ledger:
         for (sealed,) in self._db.find(tables.bodies, "body_sealed", run=run, index=index):
             return self._opened(run, index, sealed)
         return None
+
+    def bodies(self, run: str) -> dict[int, JsonValue]:
+        """The bodies of the run's entries by index, without those that were erased or changed."""
+        found: dict[int, JsonValue] = {}
+        for index, sealed in self._db.find(tables.bodies, "index body_sealed", run=run):
+            with suppress(StoreUnreadable):
+                found[index] = self._opened(run, index, sealed)
+        return found
 
     def verify(self, run: str) -> Broken | None:
         """The first entry of the run that does not hold, or None: chain, signed head, and bodies not erased."""
