@@ -225,7 +225,7 @@ class Screen:
         if not reach:
             return ""
         *most, last = reach
-        listed = self.say("{most} and {last}", most=self.say(", ").join(most), last=last) if most else last
+        listed = f"{self.say(', ').join(most)}{self.say(' and ')}{last}" if most else last
         return self.say(" It {reach}.", reach=listed)
 
     def _pinned(self, step: PlannedStep) -> str:
