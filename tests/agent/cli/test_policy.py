@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,101 @@ print(code, *sorted({{name.partition(".")[0] for name in sys.modules}}))
     assert code == "0"
     heavy = {"langgraph", "playwright", "paramiko", "openai", "sqlalchemy", "keyring", "openpyxl", "cryptography"}
     assert heavy & set(imported) == set()
+
+
+def test_each_action_gets_the_decision_that_it_would_get_live(remit: Remit, tmp_path: Path) -> None:
+    strangers, remind = {"untrusted": True}, "http://shop.example/orders/17/remind"
+    form = {"kind": "browser.submit", "url": remind, "target": remind, "method": "post", "fields": []}
+    form["control"] = {"role": "button", "name": "Send"}
+    write = {"kind": "file.write", "path": "a.txt", "text": "x"}
+    plan = {"summary": "write", "steps": [{"n": 1, "title": "write", "kind": "file.write"}]}
+    given = [
+        ({"kind": "shell.run", "command": "cat a.csv | wc -l"}, "allow", ["shell-look"]),
+        ({"kind": "shell.run", "argv": ["cat", "/etc/passwd"]}, "deny", []),
+        ({"kind": "shell.run", "pipelines": [[["cat", "a"], ["wc", "-l"]]]}, "allow", ["shell-look"]),
+        ({"kind": "shell.run", "pipelines": [[{"argv": ["cat", "a"]}]]}, "allow", ["shell-look"]),
+        (
+            {"kind": "server.run", "server": "web-1", "command": "systemctl restart worker"},
+            "ask",
+            ["web1-restart-worker"],
+        ),
+        ({"kind": "server.run", "server": "web-1", "command": "uptime && sudo id"}, "deny", []),
+        ({"kind": "browser.open", "url": "http://shop.example/orders", "context": strangers}, "allow", ["shop-read"]),
+        (
+            {"kind": "browser.open", "url": "http://x.example/", "context": strangers},
+            "deny",
+            ["untrusted-chooses-no-sink"],
+        ),
+        (form, "ask", ["shop-remind"]),
+        (form | {"attended": False}, "deny", ["shop-remind"]),
+        (write, "ask", ["files-write"]),
+        (write | {"plan": plan}, "allow", ["files-write"]),
+    ]
+    path = tmp_path / "actions.jsonl"
+    path.write_text("".join(json.dumps({"id": f"n{n}"} | line) + "\n" for n, (line, *_) in enumerate(given)))
+
+    said = remit("policy", "decide", "--policy", "back-office", "--actions", str(path))
+
+    assert said.code == 0
+    got = [(line["id"], line["effect"], line["rules"]) for line in said.objects]
+    assert got == [(f"n{n}", effect, rules) for n, (_, effect, rules) in enumerate(given)]
+    assert all(line.keys() == {"id", "effect", "rules", "reason"} and line["reason"] for line in said.objects)
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("nonsense", "no JSON object"),
+        ("[1]", "no JSON object"),
+        ("[" * 100_000, "no JSON object"),
+        ('{"kind": "file.list", "kind": "file.read", "path": "a"}', "given twice"),
+        ('{"kind": "tool.call", "tool": "t", "arguments": {"n": NaN}}', "NaN"),
+        ('{"kind": "file.fly"}', "file.fly"),
+        ('{"kind": "file.list", "more": 1}', "more"),
+        ('{"kind": "file.read", "path": "../x"}', "path"),
+        ('{"kind": "shell.run"}', "'command', 'argv' and 'pipelines'"),
+        ('{"kind": "shell.run", "argv": ["ls"], "command": "ls"}', "'command', 'argv' and 'pipelines'"),
+        ('{"kind": "shell.run", "argv": []}', "argv"),
+        ('{"kind": "shell.run", "pipelines": 3}', "no action"),
+        ('{"kind": "shell.run", "command": 3}', "text"),
+        ('{"kind": "shell.run", "command": "cat `id`"}', "CmdSubst"),
+        ('{"kind": "shell.run", "command": "ls; id"}', "more than one statement"),
+        ('{"kind": "shell.run", "command": "cat \'a"}', "cannot be parsed"),
+        ('{"kind": "shell.run", "command": "cat *.csv", "files": ["a.txt"]}', "no file of the run's folder"),
+        ('{"kind": "server.run", "server": "web-1", "command": "cat *.csv"}', "pattern"),
+        ('{"kind": "file.list", "context": {"untrusted": "no"}}', "context"),
+        ('{"kind": "file.list", "plan": {"steps": 1}}', "no action"),
+    ],
+)
+def test_a_line_that_is_no_action_is_denied(line: str, word: str, remit: Remit) -> None:
+    said = remit(
+        "policy", "decide", "--policy", "back-office", "--actions", "-", typed=f'\n{line}\n{{"kind":"file.list"}}\n'
+    )
+
+    assert said.code == 0
+    assert [(found["id"], found["effect"]) for found in said.objects] == [(2, "deny"), (3, "allow")]
+    assert word in said.objects[0]["reason"]
+
+
+def test_a_pattern_stands_for_any_two_files_where_no_names_are_given(remit: Remit) -> None:
+    commands = ("cat *.csv", "uniq *.csv", "cat '*.csv'", "cat a?.csv")
+    lines = "".join(json.dumps({"kind": "shell.run", "command": command}) + "\n" for command in commands)
+
+    said = remit("policy", "decide", "--policy", "back-office", "--actions", "-", typed=lines)
+
+    assert [found["effect"] for found in said.objects] == ["allow", "deny", "allow", "allow"]
+
+
+def test_without_a_name_the_policy_in_force_decides(remit: Remit, home: Path) -> None:
+    line = '{"kind": "shell.run", "command": "ls"}\n'
+    assert remit("policy", "decide", "--actions", "-", typed=line).objects[0]["effect"] == "allow"
+    (home / "policy.yaml").unlink()
+    assert remit("policy", "decide", "--actions", "-", typed=line).code == 2
+    assert "no policy 'nowhere.yaml'" in remit("policy", "decide", "--policy", "nowhere.yaml", "--actions", "-").err
+
+
+def test_an_effect_that_a_plan_would_cover_is_shown_with_planned(remit: Remit) -> None:
+    line = '{"kind": "table.write", "path": "a.csv", "sheets": [{"columns": ["a"], "rows": []}]}\n'
+    for more, effect in (((), "ask"), (("--planned",), "allow")):
+        said = remit("policy", "decide", "--policy", "back-office", "--actions", "-", *more, typed=line)
+        assert said.objects[0]["effect"] == effect
