@@ -7,11 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
 from agent.events import Event, Watcher, nobody
+from agent.grounds import Grounds
 from agent.state import State
 from agent.store.store import Store
 from agent.transcript import Transcript
@@ -70,6 +72,11 @@ class Work:
     watch: Watcher = nobody
     prompts: dict[str, ChatCall] = field(default_factory=dict)
 
+    @cached_property
+    def grounds(self) -> Grounds:
+        """Whose words may name a recipient."""
+        return Grounds(self.store, self.run, self.task)
+
     def mandate(self) -> Mandate | None:
         """What is granted now."""
         return self.store.mandates.get(self.run)
@@ -88,6 +95,7 @@ class Work:
             attended=self.attended,
             turn=state["turn"],
             started_at=self.started_at,
+            grounded=self.grounds.of(action),
             leaving=tuple(leaving),
         )
 

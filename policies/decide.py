@@ -11,8 +11,9 @@ from typing import Any
 
 from policies.action import EffectClass
 from policies.decision import Approvers, AskMode, Decision, Effect, Obligations, Reservation
+from policies.grounds import recipients
 from policies.labels import Integrity
-from policies.mandate import pinned
+from policies.mandate import Pins, pinned
 from policies.match.url import place
 from policies.request import Request
 from policies.rules import Limit, Policy, Rule
@@ -99,17 +100,25 @@ class _Judgement:
         action: Any = self.action
         pins = [step.pins for step in self.mandate.plan.steps] if self.mandate else []
         if url := getattr(action, "target", None) or getattr(action, "url", None):
-            named = {p.place.names_host for p in pins if p.place}
-            named |= {u.names_host for r in self.grants for u in r.url or () if u.matches(url)}
-            named |= self.request.mandate.hosts if self.request.mandate else set()
-            return place(url).host in named
-        if server := getattr(action, "server", None):
-            return any(server == p.server for p in pins) or any(server in (r.server or ()) for r in self.grants)
-        if action.kind != "tool.call":
-            return True
-        sinks = set(action.sinks or (action.arguments if action.effect is not EffectClass.READ else ()))
-        planned = {name for p in pins if p.tool and p.fit(action) for name in p.arguments or {}}
-        return sinks <= planned.union(*(rule.exact_arguments() for rule in self.grants))
+            hosts = {p.place.names_host for p in pins if p.place}
+            hosts |= {u.names_host for r in self.grants for u in r.url or () if u.matches(url)}
+            hosts |= self.request.mandate.hosts if self.request.mandate else set()
+            return place(url).host in hosts and self._recipients(pins)
+        server = getattr(action, "server", None)
+        named = {p.server for p in pins}.union(*(rule.server or () for rule in self.grants))
+        if server and server not in named:
+            return False
+        if getattr(action, "pipelines", None) and action.effect is not EffectClass.READ:
+            return any(p.pipelines == action.pipelines for p in pins) or any(_exactly(r, action) for r in self.grants)
+        return action.kind != "tool.call" or self._recipients(pins)
+
+    def _recipients(self, pins: Sequence[Pins]) -> bool:
+        """True when each value that says who gets it was named, as above or by a source that is trusted."""
+        action: Any = self.action
+        named = {name for rule in self.grants for name in rule.exact_arguments()}
+        named |= {name for p in pins if p.tool and p.fit(action) for name in p.arguments or ()}
+        named |= {name for p in pins if p.fields and p.fit(action) for name in p.fields}
+        return all(name in named or self.request.grounded.issuperset(v) for name, v in recipients(action).items())
 
     def _granted(self, rules: Sequence[Rule]) -> Decision:
         """What allow and ask rules, the mandate and the answers so far add up to."""
@@ -153,6 +162,12 @@ class _Judgement:
 
 
 def _hosts(action: Any) -> set[str] | None:
+def _exactly(rule: Rule, action: Any) -> bool:
+    """True when the rule spells out every command of the action with all its words."""
+    spelled = [pattern for pattern in rule.commands or () if pattern.args is not None]
+    return all(any(p.matches(command) for p in spelled) for pipeline in action.pipelines for command in pipeline)
+
+
     try:
         return {place(url).host for name in ("url", "target") if (url := getattr(action, name, None))}
     except ValueError:  # not canonical: the rules that look at it refuse

@@ -29,6 +29,7 @@ from policies.errors import (
     SubmissionConflict,
 )
 from policies.ledger import Draft, Event
+from policies.grounds import labelled
 from policies.mandate import Mandate
 from policies.outcome import Done, Failed, Observation, Outcome, Refused, Unknown, Waiting
 from policies.permit import _MINT, Permit
@@ -239,7 +240,7 @@ class Gate:
             acted = again or (isinstance(error, ActionFailed) and error.may_have_acted)
             outcome: Outcome = Failed(reason=self._redaction.redact_text(_whole(str(error))), may_have_acted=acted)
         else:
-            outcome = Done(observation=self._observe(raw))
+            outcome = Done(observation=self._observe(request, raw))
         finally:
             permit.expire()
         self._settle(request, outcome, planned, reserved, raw)
@@ -288,7 +289,7 @@ class Gate:
             planned=planned,
         )
 
-    def _observe(self, raw: Raw) -> Observation:
+    def _observe(self, request: Request, raw: Raw) -> Observation:
         text = self._redaction.redact_text(_whole(raw.text))
         if len(text) > OBSERVATION_CHARS:
             text = f"{text[:OBSERVATION_CHARS]}\n[cut: {len(text) - OBSERVATION_CHARS} more characters]"
@@ -298,7 +299,7 @@ class Gate:
             files=tuple(self._redaction.redact_text(_whole(file)) for file in raw.files),
             rows=raw.rows,
             exit_code=raw.exit_code,
-            label=raw.label,
+            label=labelled(self._policy.trust, request.action, raw.label, raw.data),
             level=raw.level,
         )
 
@@ -346,7 +347,7 @@ class Gate:
             permit.expire()
         outcome: Outcome = Failed(reason="it had not happened before the interruption; it may be proposed again")
         if raw is not None:
-            outcome = Done(observation=self._observe(raw))
+            outcome = Done(observation=self._observe(request, raw))
         self._settle(request, outcome, known.planned)
         return outcome
 

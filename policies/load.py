@@ -15,6 +15,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from policies.errors import BadPolicy
 from policies.match.command import CommandPattern
+from policies.grounds import Source
 from policies.match.url import UrlPattern
 from policies.rules import Limit, Limits, Of, Policy, Rule, When, Where
 
@@ -169,6 +170,9 @@ class _Reading:
             return None
 
     def _fault(self, where: Where, sentence: str) -> None:
+        for n, source in enumerate(head.trust):
+            for sentence in source.faults():
+                self._fault(("trust", n), sentence)
         self.faults.add((self.at[self._spot(where)], sentence))
 
     def _spot(self, where: Where) -> Where:

@@ -30,6 +30,8 @@ class Request:
     """Submissions of one turn are independent; their questions share a card."""
     started_at: datetime | None = None
     """When the run began, less its waits for people, for its limit of time; None for an owner's own probe."""
+    grounded: frozenset[str] = frozenset()
+    """Those recipients of the action which the requester, a trusted source or a person's endorsement named."""
     leaving: tuple[str, ...] = ()
     """Texts that leave with this action beside its own content: the new messages of a prompt."""
     approved_by: tuple[str, ...] = ()

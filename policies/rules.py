@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
 from policies.action import KINDS, ActionBase, Command, Name, Text, Value, canonical_json, canonical_url
+from policies.grounds import Source
 from policies.match.command import CommandPattern
 from policies.match.path import PathPattern, glob
 from policies.match.url import UrlPattern
@@ -237,6 +238,8 @@ class Policy(Value):
     accept_plan: Literal["ask", "when_all_allowed"] = "ask"
     least_level: Literal["full", "namespaces", "landlock", "rlimits", "none"] = "namespaces"
     limits: Limits = Limits()
+    trust: tuple[Source, ...] = ()
+    """Origins whose words taint nothing and may name recipients."""
     rules: tuple[Rule, ...]
 
     @field_validator("rules")
@@ -247,7 +250,7 @@ class Policy(Value):
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the canonical content; the order of rules in the file does not change it."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json"))).hexdigest()
+        return hashlib.sha256(canonical_json(_as_before(self.model_dump(mode="json")))).hexdigest()
 
     @cached_property
     def by_kind(self) -> dict[str, tuple[Rule, ...]]:
@@ -274,6 +277,16 @@ class Policy(Value):
             for kind, scopes in found.items()
             if scopes
         }
+
+
+_LATER = {"trust": [], "not_requester": False}
+"""Keys that came after the first release, with what they are when left out: so left out, they change no digest."""
+
+
+def _as_before(given: Any) -> Any:
+    if isinstance(given, dict):
+        return {k: _as_before(v) for k, v in given.items() if k not in _LATER or v != _LATER[k]}
+    return [_as_before(item) for item in given] if isinstance(given, list) else given
 
 
 class _Case(Value):

@@ -93,6 +93,7 @@ async def act(work: Work, state: State) -> Update:
             work.tell("question", question=work.store.questions.get(id))
             return {"calls": calls, "seq": after}
         case Done(observation=seen):
+            work.grounds.note(work.policy, action, seq, seen)
             if step is not None:
                 note_evidence(work, step, seq, seen)
             update = _tell_model(work, state, index, _quoted(seen), seq=after)

@@ -267,9 +267,10 @@ def test_what_stays_here_has_no_strange_sink(what):
 
 def test_a_server_is_named_by_a_rule_or_by_the_plan():
     made = policy(NO_STRANGE_SINK, ANYTHING, head="practice_only: true\nunplanned: allow")
-    assert ask(made, RESTART, context=READ_STRANGERS).effect is Effect.DENY
+    look = "server.run web-1 uptime"
+    assert ask(made, look, context=READ_STRANGERS).effect is Effect.DENY
     planned = accepted(made, step(1, "server.run", server="web-1"))
-    assert ask(made, RESTART, planned, context=READ_STRANGERS).effect is Effect.ALLOW
+    assert ask(made, look, planned, context=READ_STRANGERS).effect is Effect.ALLOW
     named = policy(NO_STRANGE_SINK, RESTART_RULE)
     assert ask(named, RESTART, context=READ_STRANGERS).effect is Effect.ASK
 
