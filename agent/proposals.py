@@ -34,7 +34,7 @@ from tools.errors import ToolError
 COMMANDS = ("shell.run", "server.run")
 NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 """`decide` reads no clock; a request needs a time all the same."""
-_BESIDE = ("id", "context", "plan", "mandate", "attended", "files", "expect", "rule", "why")
+_BESIDE = ("id", "context", "plan", "mandate", "attended", "files", "expect", "rule", "why", "planned")
 _SAMPLES = ({"*": FRESH, "?": "x"}, {"*": f"{FRESH}-2", "?": "y"})
 _CHUNK = 512
 _THREADS = 4  # each waits for a parser of its own most of the time

@@ -6,19 +6,13 @@ import json as json_text
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from agent.cli import DONE, USAGE
+from agent.cli import DONE, FAILED, USAGE, policy_told
 from agent.cli.desk import JsonOption
-
-if TYPE_CHECKING:
-    from policies.rules import Policy
-
-PolicyOption = Annotated[
-    str | None, typer.Option("--policy", help="A policy file, or the name of a preset; the one in force without it.")
-]
+from agent.cli.named import PolicyOption, named_policy
 
 
 def register(app: typer.Typer) -> None:
@@ -27,14 +21,21 @@ def register(app: typer.Typer) -> None:
     policy.callback()(lambda: None)  # without it a single command would take the group's place
     policy.command("check")(check)
     policy.command("decide")(decide)
+    policy.command("test")(test)
+    policy_told.register(policy)
     app.add_typer(policy, name="policy")
 
 
-def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…")], json: JsonOption = False) -> int:
-    """Read policy files and try their cases. Every fault is named as file:line:column."""
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…")],
+    strict: Annotated[bool, typer.Option("--strict", help="End with 1 also for rules that are only odd.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Read policy files and try their cases. Every fault is named as file:line:column; rules that are odd are too."""
     # Only what loading needs: this runs on every save of an editor.
     from agent.language import Language
     from agent.settings import load_settings
+    from policies.doubts import Doubt, doubts
     from policies.errors import BadPolicy
     from policies.load import load
 
@@ -42,20 +43,24 @@ def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…")], json:
     say = Language(settings.language)
     for path in files:
         faults: list[str] = []
-        name, rules = "", 0
+        name, rules, odd = "", 0, list[Doubt]()
         try:
             policy = load(path, practice=settings.practice)
-            name, rules = policy.name, len(policy.rules)
+            name, rules, odd = policy.name, len(policy.rules), list(doubts(policy))
         except BadPolicy as error:
             faults, code = str(error).splitlines(), USAGE
         if json:
             found = {"file": str(path), "policy": name, "rules": rules, "faults": [_fault(path, f) for f in faults]}
+            found["doubts"] = [doubt.model_dump() for doubt in odd]
             print(json_text.dumps(found, ensure_ascii=False))
             continue
         for fault in faults or [
             say("{path}: policy {name}, {rules} rules, all cases hold.", path=path, name=name, rules=rules)
         ]:
             print(say.told(fault))
+        for doubt in odd:
+            print(say("{path}: rule {rule}: {said}.", path=path, rule=doubt.rule, said=say.told(doubt.said)))
+        code = FAILED if odd and strict and code == DONE else code
     return code
 
 
@@ -76,22 +81,35 @@ def decide(
     return DONE
 
 
-def named_policy(name: str | None) -> Policy:
-    """The policy in a file, or the preset of that name, or the one in force; BadPolicy, BadSettings."""
-    from importlib.resources import files  # start-up time
-
-    from agent.errors import BadSettings
+def test(
+    scenarios: Annotated[list[Path], typer.Argument(metavar="FILE…")],
+    policy: PolicyOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Judge the actions of scenario files and compare with what each expects. Exit code 1 if one differs."""
+    from agent.language import Language  # start-up time
+    from agent.scenarios import tried
     from agent.settings import load_settings
-    from policies.load import load, loads
 
-    settings = load_settings()
-    path = Path(name) if name else settings.policy_path
-    preset = files("policies").joinpath("presets", f"{path.name}.yaml")
-    if name == path.name and not path.exists() and preset.is_file():
-        return loads(preset.read_text("utf-8"), path.name)
-    if not path.exists():
-        raise BadSettings(f"there is no policy {str(path)!r}; make one with: remit init, or name one: --policy FILE")
-    return load(path, practice=settings.practice)
+    chosen, say, code = named_policy(policy), Language(load_settings().language), DONE
+    fired: set[str] = set()
+    for path in scenarios:
+        found = tried(path, chosen)
+        wrong = [row for row in found if not row["holds"]]
+        fired |= {rule for row in found for rule in row["rules"]}
+        code = FAILED if wrong else code
+        for row in found if json else wrong:
+            told = {**row, "expected": say(row["expected"]), "got": say(row["effect"]), "said": say.told(row["reason"])}
+            if json:
+                print(json_text.dumps(row, ensure_ascii=False))
+            else:
+                print(say("{file}: {id}: expected {expected}, and it is {got}: {said}", **told))
+        if not json:
+            print(say("{path}: {n} of {all} hold.", path=path, n=len(found) - len(wrong), all=len(found)))
+    idle = [rule.id for rule in chosen.rules if rule.id not in fired]
+    if idle and not json:
+        print(say("No scenario reaches: {rules}", rules=", ".join(idle)))
+    return code
 
 
 def _fault(path: Path, line: str) -> dict[str, Any]:

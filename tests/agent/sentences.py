@@ -46,6 +46,8 @@ GIVES = (
     "_file_key",
     "faults",
     "too_wide",
+    "_beside",
+    "_wide",
     "_case_faults",
     "_named",
     "_sentence",

@@ -34,7 +34,7 @@ def policy(tmp_path: Path) -> Path:
 def test_a_good_policy_is_said_to_be_good(remit: Remit, policy: Path) -> None:
     assert remit("policy", "check", str(policy)).out == f"{policy}: policy mine, 1 rules, all cases hold.\n"
     assert remit("policy", "check", str(policy), "--json").objects == [
-        {"file": str(policy), "policy": "mine", "rules": 1, "faults": []}
+        {"file": str(policy), "policy": "mine", "rules": 1, "faults": [], "doubts": []}
     ]
 
 
@@ -192,3 +192,87 @@ def test_an_effect_that_a_plan_would_cover_is_shown_with_planned(remit: Remit) -
     for more, effect in (((), "ask"), (("--planned",), "allow")):
         said = remit("policy", "decide", "--policy", "back-office", "--actions", "-", *more, typed=line)
         assert said.objects[0]["effect"] == effect
+
+
+def test_why_an_action_is_refused_is_explained(remit: Remit) -> None:
+    said = remit("policy", "explain", "--policy", "back-office", "--command", "cat /etc/passwd")
+
+    assert said.code == 0
+    assert said.out.startswith("deny  no rule of policy 'back-office' allows this shell.run\n")
+    assert "  nearly shell-look (allow):\n    commands is cat /etc/passwd, and the rule is about ls" in said.out
+    assert said.out.splitlines()[-1].startswith("  shell.run may be proposed for: ls")
+    told = remit("policy", "explain", "--policy", "back-office", "--url", "http://x.example/", "--untrusted", "--json")
+    assert (told.objects[0]["effect"], told.objects[0]["matched"][0]["standing"]) == ("deny", "decides")
+    assert remit("policy", "explain", "--policy", "back-office", '{"kind": "file.list"}').out.startswith("allow  ")
+    assert remit("policy", "explain", "--policy", "back-office", "nonsense").code == 2
+
+
+def test_a_policy_is_described_in_sentences_and_as_a_table(remit: Remit, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = remit("policy", "describe", "--policy", "read-only").out.splitlines()
+    assert said[0] == "Policy read-only: what no rule speaks about is refused."
+    assert (
+        "- Allowed: server.run for web-1 df [-h -P], uptime, free [-h -m]. Because looking changes nothing. [server-look]"
+        in said
+    )
+    table = remit("policy", "describe", "--policy", "read-only", "--table").out.splitlines()
+    assert table[0].split("\t") == ["who", "may", "what", "where", "rule"]
+    assert "everyone\tdeny\tevery action\t*\tuntrusted-chooses-no-sink" in table
+    assert {row["rule"] for row in remit("policy", "describe", "--policy", "read-only", "--json").objects} >= {"pages"}
+    monkeypatch.setenv("REMIT_LANGUAGE", "zh")
+    assert "策略 read-only" in remit("policy", "describe", "--policy", "read-only").out
+
+
+def test_the_schema_is_printed_as_json(remit: Remit) -> None:
+    assert json.loads(remit("policy", "schema").out)["title"] == "Remit policy"
+
+
+def test_what_is_odd_about_a_policy_is_told_and_fails_only_when_strict(remit: Remit, policy: Path) -> None:
+    policy.write_text(GOOD + "  - {id: no, effect: deny, action: browser.open, why: not today}\n")
+
+    said = remit("policy", "check", str(policy))
+
+    assert said.code == 0
+    assert said.out.splitlines()[1] == f"{policy}: rule look: it is never reached: rule 'no' refuses all of it."
+    assert remit("policy", "check", str(policy), "--strict").code == 1
+    assert remit("policy", "check", str(policy), "--json").objects[0]["doubts"][0]["rule"] == "look"
+
+
+SCENARIOS = """
+- {id: read, kind: browser.open, url: http://shop.example/orders/17, expect: allow, rule: look}
+- {id: other, kind: browser.open, url: http://shop.example/account, expect: deny}
+- {id: text, kind: shell.run, command: "cat $(id)", expect: deny}
+"""
+
+
+def test_scenarios_are_compared_with_what_is_decided(remit: Remit, policy: Path, tmp_path: Path) -> None:
+    file = tmp_path / "scenarios.yaml"
+    file.write_text(SCENARIOS)
+    said = remit("policy", "test", str(file), "--policy", str(policy))
+    assert (said.code, said.out) == (0, f"{file}: 3 of 3 hold.\n")
+
+    file.write_text(SCENARIOS.replace("rule: look", "rule: lock").replace("expect: deny}", "expect: ask}", 1))
+    said = remit("policy", "test", str(file), "--policy", str(policy))
+    assert said.code == 1
+    assert said.out.splitlines()[0].startswith(f"{file}: read: expected allow by lock, and it is allow: ")
+    assert said.out.splitlines()[-1] == f"{file}: 1 of 3 hold."
+    assert [row["holds"] for row in remit("policy", "test", str(file), "--policy", str(policy), "--json").objects] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_rule_that_no_scenario_reaches_is_named(remit: Remit, policy: Path, tmp_path: Path) -> None:
+    file = tmp_path / "scenarios.yaml"
+    file.write_text("- {kind: file.list, expect: deny}\n")
+    assert (
+        remit("policy", "test", str(file), "--policy", str(policy)).out.splitlines()[1] == "No scenario reaches: look"
+    )
+
+
+@pytest.mark.parametrize("text", ["a: 1", "- {kind: file.list}", "- {kind: file.list, expect: maybe}", "- [", "- 3"])
+def test_a_file_that_holds_no_scenarios_is_named(text: str, remit: Remit, policy: Path, tmp_path: Path) -> None:
+    file = tmp_path / "scenarios.yaml"
+    file.write_text(text)
+    said = remit("policy", "test", str(file), "--policy", str(policy))
+    assert said.code == 2 and str(file) in said.err
