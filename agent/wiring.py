@@ -117,11 +117,15 @@ class App:
 
         return unshadowed(OwnTools.load(self.settings.home / "tools"))
 
-    def check_home(self) -> None:
-        """BadInventory or BadTool for what a run would stumble over before its first step."""
+    def servers(self) -> tuple[str, ...]:
+        """The names of the enrolled servers; BadInventory for a list that cannot be used."""
         from tools.servers.inventory import load_inventory
 
-        load_inventory(self.settings.home / "servers.yaml")
+        return tuple(load_inventory(self.settings.home / "servers.yaml").servers)
+
+    def check_home(self) -> None:
+        """BadInventory or BadTool for what a run would stumble over before its first step."""
+        self.servers()
         self.own_tools()
 
     def workspace(self, run: str) -> Workspace:

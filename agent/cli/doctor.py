@@ -115,10 +115,7 @@ class _Look:
         return True, self.say("{name}; rules: {n}", name=self.rules.name, n=len(self.rules.rules))
 
     async def servers(self) -> Found:
-        from tools.servers.inventory import load_inventory  # start-up time
-
-        found = load_inventory(self.app.settings.home / "servers.yaml").servers
-        return True, ", ".join(found) or self.say("none enrolled")
+        return True, ", ".join(self.app.servers()) or self.say("none enrolled")
 
     async def walls(self) -> Found:
         from sandbox.confinement import Level, probe  # start-up time
