@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +19,14 @@ from sandbox.practice import approver
 from sandbox.practice.world import World, status, up
 
 MODEL_KEY = "sk-MADEUP-practice-key"
+_PEOPLE = f"""# Who is who here, and who may answer. `you` may too, so that one person can try everything.
+version: 1
+persons:
+  you: {{{{accounts: {{{{system: {{me!r}}}}}}}}}}
+  {approver.NAME}: {{{{accounts: {{{{practice: {approver.NAME}}}}}}}}}
+groups:
+  finance: [you, {approver.NAME}]
+"""
 
 
 def make(home: Path, *, script: str | None = None) -> tuple[World, Settings]:
@@ -31,8 +38,10 @@ def make(home: Path, *, script: str | None = None) -> tuple[World, Settings]:
     for name, source in (("policy.yaml", "back-office.yaml"), ("allow-all.yaml", "allow-all.yaml")):
         package = "policies.presets" if source == "back-office.yaml" else "sandbox.practice"
         if not (home / name).exists():
-            with files(package).joinpath(source).open("rb") as shipped, (home / name).open("wb") as copy:
-                shutil.copyfileobj(shipped, copy)
+            shipped = files(package).joinpath(source).read_text("utf-8")
+            (home / name).write_text(shipped.replace("# of: {group: finance}  ", "of: {group: finance}"), "utf-8")
+    if not (home / "people.yaml").exists():
+        (home / "people.yaml").write_text(_PEOPLE.format(me=Settings(home=home).principal), "utf-8")
     (home / "settings.toml").write_text(
         f"""practice = true
 approvers = ["{approver.NAME}"]

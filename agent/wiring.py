@@ -25,7 +25,8 @@ from agent.store.runs import Run
 from agent.store.seal import Keys
 from agent.store.store import Store
 from policies.action import ModelCall
-from policies.load import load
+from policies.load import load, load_people, read
+from policies.people import People
 from policies.ports import Clock, Executor
 from policies.redact.literal import Secrets as KnownSecrets
 from policies.redact.redactor import Redactor
@@ -92,7 +93,13 @@ class App:
             raise BadSettings(
                 f"there is no policy {str(path)!r}; make one with: remit init, or name one: --policy FILE"
             )
-        return load(path, practice=self.settings.practice)
+        people = self.people()
+        return load(path, practice=self.settings.practice, groups=people.known if people else None)
+
+    def people(self) -> People | None:
+        """The list of people of this home as it is now; None when there is none, BadPolicy when it cannot be used."""
+        path = self.settings.home / "people.yaml"
+        return load_people(read(path), str(path)) if path.exists() else None
 
     def endpoint_facts(self) -> EndpointFacts:
         """The model endpoint of the settings."""
@@ -256,7 +263,7 @@ class Hands:
             self._pages,
             ModelExecutor(self._endpoint, lambda digest: self._prompt(digest), app.vault),
         ]
-        self.gate = Gate(policy, app.store.records, executors, self.redactor, app.clock)
+        self.gate = Gate(policy, app.store.records, executors, self.redactor, app.clock, app.people)
         workspace, self._parse = app.workspace(run.id), parse
         self.catalog = Catalog(parse, lambda text: matching(workspace.files(), text), self._pages, self._own)
         self.tools = tools_json([plan_tool(), change_tool(), *self.catalog.schemas()])

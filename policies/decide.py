@@ -136,7 +136,8 @@ class _Judgement:
             mode, reason = AskMode.EACH, f"{reason}, so a person is asked"
         elif mode is AskMode.PLAN:
             mode = AskMode.BATCH
-            if step and pinned(step, action):
+            # Whoever may accept a plan is not for that one of those whom the rule names.
+            if step and approvers.anyone and pinned(step, action):
                 mode, reason = None, f"{_named(asks)} is answered by step {step.n} of the accepted plan"
         yes = sorted(set(self.request.approved_by))
         if mode and len(yes) >= approvers.answers:
@@ -188,6 +189,8 @@ def _strictest(asks: Sequence[Rule]) -> Approvers:
     if not given:
         return Approvers()
     return Approvers(
+        groups=tuple(sorted({of.group for of in given if of.group})),
+        not_requester=any(of.not_requester for of in given),
         answers=max(of.answers for of in given),
         within_s=min(of.within for of in given),
         otherwise="stop" if any(of.otherwise == "stop" for of in given) else "skip",

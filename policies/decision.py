@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from policies.action import Value
 
@@ -26,13 +27,29 @@ class AskMode(StrEnum):
 
 
 class Approvers(Value):
-    """How many must answer, and how long the question stands."""
+    """Who and how many must answer, and how long the question stands."""
 
-    group: str | None = None
-    """Part of the stored format; no rule that loads names one yet."""
+    groups: tuple[str, ...] = ()
+    """Every answer must come from somebody who is in all of these."""
+    not_requester: bool = False
     answers: int = Field(default=1, ge=1, le=9)
     within_s: int = Field(default=24 * 3600, ge=60)
     otherwise: str = "skip"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_stored_before(cls, given: Any) -> Any:
+        """Cards were stored with one `group`, which no rule that loaded could name."""
+        if isinstance(given, dict) and "group" in given:
+            given = dict(given)
+            group = given.pop("group")
+            given.setdefault("groups", (group,) if group else ())
+        return given
+
+    @property
+    def anyone(self) -> bool:
+        """True when one answer of whoever has access is enough."""
+        return not self.groups and not self.not_requester and self.answers == 1
 
 
 class Reservation(Value):
@@ -65,6 +82,8 @@ class Decision(Value):
     instead: str = ""
     """What would be allowed, when the effect is DENY."""
     planned: int | None = None
+    row: tuple[str, ...] | None = None
+    """The row of a table that this is for, where the step goes over its rows."""
     ask: AskMode | None = None
     approvers: Approvers = Approvers()
     obligations: Obligations = Obligations()

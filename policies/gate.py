@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -23,6 +23,7 @@ from policies.decision import AskMode, Decision, Effect, Reservation
 from policies.errors import (
     ActionFailed,
     AnswerRefused,
+    BadPolicy,
     LimitReached,
     PolicyError,
     RedactionError,
@@ -32,6 +33,7 @@ from policies.ledger import Draft, Event
 from policies.grounds import labelled
 from policies.mandate import Mandate
 from policies.outcome import Done, Failed, Observation, Outcome, Refused, Unknown, Waiting
+from policies.people import People, counted
 from policies.permit import _MINT, Permit
 from policies.ports import Clock, Executor, Raw, Records, Redaction, Submission
 from policies.question import Question, Row
@@ -61,8 +63,11 @@ class Gate:
         executors: Iterable[Executor],
         redaction: Redaction,
         clock: Clock,
+        people: Callable[[], People | None] = lambda: None,
     ) -> None:
+        """`people` gives the list of people as it is now; BadPolicy when it cannot be used."""
         self._policy, self._records, self._redaction, self._clock = policy, records, redaction, clock
+        self._people = people
         self._executors: Mapping[str, Executor] = {kind: e for e in executors for kind in e.kinds}
 
     async def submit(self, request: Request) -> Outcome:
@@ -114,8 +119,18 @@ class Gate:
             return await self._judge(request)
         if verdict is None:
             return await self._judge(request, standing=question)
-        # A yes is worth its time: a run that comes back after it asks anew.
-        return await self._judge(replace(request, approved_by=names) if request.now < question.expires_at else request)
+        return await self._judge(replace(request, approved_by=self._approved_by(request, question, row)))
+
+    def _approved_by(self, request: Request, question: Question, row: Row) -> tuple[str, ...]:
+        """Whose yes counts at this moment for whom the rules want now; nobody's where that cannot be told.
+
+        A yes is worth its time, and that of somebody who left the group meanwhile is worth nothing: asked anew.
+        """
+        if request.now >= question.expires_at:
+            return ()
+        with suppress(BadPolicy):
+            return counted(row.answers, self._decide(request).approvers, request.principal, self._people())
+        return ()
 
     async def _judge(self, request: Request, standing: Question | None = None) -> Outcome:
         """Decide and do what was decided; `standing` asks this already, and has not been answered by enough people."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +15,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from policies.errors import BadPolicy
-from policies.match.command import CommandPattern
 from policies.grounds import Source
+from policies.match.command import CommandPattern
 from policies.match.url import UrlPattern
+from policies.people import People, Person
 from policies.rules import Limit, Limits, Of, Policy, Rule, When, Where
 
 MAX_BYTES = 1_000_000
@@ -24,7 +26,13 @@ MAX_RULES = 2_000
 Place = tuple[int, int]
 """Line and column, from 0."""
 M = TypeVar("M", bound=BaseModel)
-_KEYS = sorted({k for m in (Policy, Rule, Limits, Of, Limit, When, UrlPattern, CommandPattern) for k in m.model_fields})
+_KEYS = sorted(
+    {
+        k
+        for m in (Policy, Rule, Limits, Of, Limit, When, UrlPattern, CommandPattern, People, Person)
+        for k in m.model_fields
+    }
+)
 _TAG = "tag:yaml.org,2002:"
 _SAID = {
     "tuple_type": "should be a list",
@@ -37,43 +45,57 @@ _SAID = {
 }
 
 
-def load(path: Path, *, practice: bool = False) -> Policy:
+def load(path: Path, *, practice: bool = False, groups: frozenset[str] | None = None) -> Policy:
     """The policy in a file. BadPolicy names every fault as `file:line:column: sentence`, one a line.
 
     A file that cannot be read has no place. A policy with `practice_only` loads only when `practice` says that this is
-    the practice world.
+    the practice world. `groups` are those that a list of people knows; None means that there is no list.
     """
+    return loads(read(path), str(path), practice=practice, groups=groups)
+
+
+def loads(text: str, name: str, *, practice: bool = False, groups: frozenset[str] | None = None) -> Policy:
+    """The policy in a text; `name` stands for the file in messages. BadPolicy as in `load`."""
+    return _made(text, name, lambda reading, data: reading.policy(data, practice, groups))
+
+
+def load_people(text: str, name: str) -> People:
+    """The list of people in a text; BadPolicy as in `load`."""
+    return _made(text, name, lambda reading, data: reading.people(data))
+
+
+def read(path: Path) -> str:
+    """The text of a file that governs; BadPolicy when it cannot be read, or is larger than 1 MB."""
     try:
         with path.open("rb") as file:
-            return loads(file.read(MAX_BYTES + 1).decode(), str(path), practice=practice)
+            return file.read(MAX_BYTES + 1).decode()
     except OSError as error:
         raise BadPolicy(f"{path}: the policy cannot be read: {error.strerror}; name another file") from error
     except UnicodeDecodeError as error:
         raise BadPolicy(f"{path}:1:1: the policy is not UTF-8; save it as UTF-8") from error
 
 
-def loads(text: str, name: str, *, practice: bool = False) -> Policy:
-    """The policy in a text; `name` stands for the file in messages. BadPolicy as in `load`."""
-    reading, policy = _Reading(), None
+def _made(text: str, name: str, make: Callable[[_Reading, Any], M | None]) -> M:
+    reading, made = _Reading(), None
     try:
         if len(text.encode()) > MAX_BYTES:
             raise YAMLError("the policy is larger than 1 MB; split it")
         root = YAML(typ="safe", pure=True).compose(text)
-        policy = reading.policy(reading.value(root, ()) if root else {}, practice)
+        made = make(reading, reading.value(root, ()) if root else {})
     except MarkedYAMLError as error:
         place, problem = _not_yaml(error, text.splitlines())
         reading.faults.add((place, f"not YAML: {problem}"))
     except (YAMLError, RecursionError) as error:
         said = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
         reading.faults.add(((0, 0), f"not usable: {said}"))
-    if reading.faults or policy is None:
+    if reading.faults or made is None:
         lines = (f"{name}:{line + 1}:{column + 1}: {said}" for (line, column), said in sorted(reading.faults))
         raise BadPolicy("\n".join(lines))
-    return policy
+    return made
 
 
 class _Reading:
-    """One text on its way to a policy: where everything stands, and what is wrong."""
+    """One text on its way to a policy, or a list of people: where everything stands, and what is wrong."""
 
     def __init__(self) -> None:
         self.at: dict[Where, Place] = {(): (0, 0)}
@@ -120,7 +142,14 @@ class _Reading:
                 self.faults.add((_start(node), f"tag {tag[:40]!r} is not allowed; write plain YAML"))
                 return None
 
-    def policy(self, data: Any, practice: bool) -> Policy | None:
+    def people(self, data: Any) -> People | None:
+        """The list of people; None, or faults, when it must not be used."""
+        found = self._checked(People, data, ())
+        for where, sentence in found.faults() if found else ():
+            self._fault(where, sentence)
+        return found
+
+    def policy(self, data: Any, practice: bool, groups: frozenset[str] | None) -> Policy | None:
         """The policy as far as it can be made; None, or faults, when it must not be used."""
         if not isinstance(data, dict):
             self._fault((), "a policy is a mapping with version, name and rules")
@@ -135,9 +164,15 @@ class _Reading:
         for n, rule_id in enumerate(ids):
             if rule_id is not None and rule_id in ids[:n]:
                 self._fault(("rules", n, "id"), f"rule id {rule_id!r} is given twice; rename one")
+        for n, rule in enumerate(rules):
+            if rule and rule.of and rule.of.group and rule.of.group not in (groups or ()):
+                self._fault(("rules", n, "of", "group"), _no_group(rule.of.group, groups))
         head = self._checked(Policy, data, ())
         if head is None:
             return None
+        for n, source in enumerate(head.trust):
+            for sentence in source.faults():
+                self._fault(("trust", n), sentence)
         if head.practice_only and not practice:
             self._fault(("practice_only",), "this policy loads in the practice world only; use another one")
         if not head.practice_only:
@@ -170,9 +205,6 @@ class _Reading:
             return None
 
     def _fault(self, where: Where, sentence: str) -> None:
-        for n, source in enumerate(head.trust):
-            for sentence in source.faults():
-                self._fault(("trust", n), sentence)
         self.faults.add((self.at[self._spot(where)], sentence))
 
     def _spot(self, where: Where) -> Where:
@@ -218,6 +250,13 @@ def _not_yaml(error: MarkedYAMLError, lines: list[str]) -> tuple[Place, str]:
     return at, said
 
 
+def _no_group(group: str, groups: frozenset[str] | None) -> str:
+    if groups is None:
+        return f"nobody is known to be in group {group!r}; list its people in people.yaml, or leave 'group' out"
+    near = difflib.get_close_matches(group, groups, n=1)
+    return f"group {group!r} is not in people.yaml" + (f"; did you mean {near[0]!r}?" if near else "; add it there")
+
+
 def _start(node: Node) -> Place:
     return node.start_mark.line, node.start_mark.column
 
@@ -227,7 +266,7 @@ def _sentence(fault: ErrorDetails, spot: Where) -> str:
     if fault["type"] == "missing":
         return f"key {key!r} is missing"
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _KEYS, n=1)
+        near = difflib.get_close_matches(key, [known for known in _KEYS if known != key], n=1)
         return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "; remove it")
     said = _SAID.get(fault["type"], fault["msg"].removeprefix("Value error, ").removeprefix("Input "))
     name = next((part for part in reversed(spot) if isinstance(part, str)), "policy")

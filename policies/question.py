@@ -18,6 +18,13 @@ class Answer(Value):
     by: str
     at: datetime
     because: str = ""
+    account: str = ""
+    """The account it came from, such as `system:alice`; `by` is the person, where one is known to have it."""
+
+    @property
+    def from_account(self) -> str:
+        """The account; answers stored before there were any came from the operating system's."""
+        return self.account or f"system:{self.by}"
 
 
 class Row(Value):

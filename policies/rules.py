@@ -88,10 +88,12 @@ class When(Value):
 
 
 class Of(Value):
-    """How many must say yes, for how long they may (30m, 24h, 7d), and what happens if nobody answers."""
+    """Who and how many must say yes, for how long they may (30m, 24h, 7d), and what happens if nobody answers."""
 
     group: Name | None = None
-    """Who is asked. Refused at load until there is a list of people that says who is in a group."""
+    """Who is asked: a group, or a role, of the list of people."""
+    not_requester: bool = False
+    """True when whoever asked for it cannot be among those who say yes."""
     answers: Annotated[int, Field(ge=1, le=9)] = 1
     within: Annotated[int, BeforeValidator(_seconds)] = 86400
     otherwise: Literal["skip", "stop"] = "skip"
@@ -195,8 +197,6 @@ class Rule(Value):
                 near = difflib.get_close_matches(handle, HANDLES, n=1)
                 what = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(HANDLES)}"
                 yield ("restore", n), f"{handle!r} is no type of handle; {what}"
-        if self.of and self.of.group:
-            yield ("of", "group"), "groups of people are not known yet, so anybody could answer; leave 'group' out"
         yield from self._case_faults()
 
     def too_wide(self) -> Iterator[tuple[Where, str]]:

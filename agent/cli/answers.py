@@ -55,7 +55,7 @@ def reject(ids: Ids, because: Because, row: RowOption = None, name: AsOption = N
 
 
 def _answer(ids: list[str], rows: list[int] | None, name: str | None, *, yes: bool, because: str, as_json: bool) -> int:
-    from policies.question import Answer  # start-up time
+    from agent.people import account_of, take_answer  # start-up time
 
     with desk(as_json=as_json) as at:
         by = _identity(at, name)
@@ -68,9 +68,9 @@ def _answer(ids: list[str], rows: list[int] | None, name: str | None, *, yes: bo
                 prompt = at.say("Answer {yes} as {by}? [y/N] ", yes=at.say("yes" if yes else "no"), by=by)
                 if not _sure(at, prompt):
                     return FAILED
+            account = account_of(at.app, by)
+            answered = take_answer(at.app, question, _rows(question, rows), account, yes=yes, because=because)
             now = at.app.clock.now()
-            answer = Answer(yes=yes, by=by, at=now, because=because)
-            answered = at.app.store.questions.answer(question.id, dict.fromkeys(_rows(question, rows), answer), now)
             left = sum(answered.verdict(row, now) is None for row in answered.rows)
             at.tell(
                 "{id} is recorded; rows still open: {n}."
@@ -132,5 +132,5 @@ def _show(at: Desk, question: Question, *, by: str) -> None:
     screen = Screen(at.say, as_json=at.as_json, restore=at.own(question.run, question.requester, by=by))
     screen.question(question)
     if not at.as_json:
-        group, n = question.approvers.group or at.say("anyone"), question.approvers.answers
+        group, n = ", ".join(question.approvers.groups) or at.say("anyone"), question.approvers.answers
         screen.line(at.say("     run {run}; asked: {group}, answers needed: {n}", run=question.run, group=group, n=n))

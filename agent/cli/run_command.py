@@ -168,24 +168,21 @@ def _planned(app: App, run_id: str) -> str:
 
 def _answer_here(app: App, screen: Screen, stand: Stand, shown: Sequence[str]) -> bool:
     """Ask the person at the terminal; False when they want to answer later, or only others can."""
-    from policies.errors import AnswerRefused  # start-up time
-    from policies.question import Answer
+    from agent.people import account_of, is_for, take_answer  # start-up time
+    from policies.errors import AnswerRefused
 
-    me, asked = app.settings.principal, False
+    me, asked = account_of(app, app.settings.principal), False
     for question in stand.questions:
         if question.rows[0].digest not in shown:
             screen.question(question)
         for row in question.rows:
-            now = app.clock.now()
-            if question.verdict(row, now) is not None or any(a.by == me for a in row.answers):
+            if not is_for(app, question, row, me):
                 continue
             asked, said = True, _choice(screen, question)
             if said is None:
                 return False
-            now = app.clock.now()
-            answer = Answer(yes=said[0], by=me, at=now, because=said[1])
             try:
-                app.store.questions.answer(question.id, {row.seq: answer}, now)
+                take_answer(app, question, [row.seq], me, yes=said[0], because=said[1])
             except AnswerRefused as error:  # somebody else was quicker, or it is too late: the run goes on with that
                 screen.line(screen.say.told(str(error)))
     return asked

@@ -58,6 +58,9 @@ GIVES = (
     "_missing",
     "_why",
     "plan_card",
+    "may_answer",
+    "_without_a_list",
+    "_no_group",
 )
 """Functions that give sentences, or parts of them; a place that is filled by one is called `said`."""
 OTHERS = (

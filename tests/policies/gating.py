@@ -183,11 +183,13 @@ class Bench:
         self.redactor = Redactor(self.store.run_key(self.run), self.store.handles(self.run), Secrets([SECRET]))
         self.under(self.policy)
 
-    def under(self, policy: Policy, *, records: Records | None = None, hands: tuple[Any, ...] | None = None) -> Gate:
+    def under(
+        self, policy: Policy, *, records: Records | None = None, hands: tuple[Any, ...] | None = None, **more: Any
+    ) -> Gate:
         """The gate of this run under a policy, over the store or over other records."""
         self.policy = policy
         executors = (Hand(self.world),) if hands is None else hands
-        self.gate = Gate(policy, records or self.store.records, executors, self.redactor, self.clock)
+        self.gate = Gate(policy, records or self.store.records, executors, self.redactor, self.clock, **more)
         return self.gate
 
     def reopen(self) -> None:

@@ -98,7 +98,16 @@ def run_id(home: Path) -> str:
         return Runs(app).start(TASK, policy=app.policy())
 
 
-def ask(run: str, *, rows: int = 1, answers: int = 1, within: timedelta = timedelta(hours=1), seq: int = 1) -> str:
+def ask(
+    run: str,
+    *,
+    rows: int = 1,
+    answers: int = 1,
+    within: timedelta = timedelta(hours=1),
+    seq: int = 1,
+    groups: tuple[str, ...] = (),
+    not_requester: bool = False,
+) -> str:
     """A question of the run about restarting things; its id."""
     with opened() as app:
         now = app.clock.now()
@@ -114,7 +123,7 @@ def ask(run: str, *, rows: int = 1, answers: int = 1, within: timedelta = timede
                 for n, a in enumerate(actions)
             ),
             mode=AskMode.BATCH,
-            approvers=Approvers(answers=answers, group="finance"),
+            approvers=Approvers(answers=answers, groups=groups, not_requester=not_requester),
             requester=app.settings.principal,
             policy_digest="p",
             asked_at=now,

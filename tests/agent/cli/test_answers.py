@@ -30,7 +30,7 @@ def test_a_question_is_shown_with_who_is_asked(remit: Remit, run_id: str) -> Non
     assert said.code == 0
     assert card in said.out
     assert "1. restart 1" in said.out and "2. restart 2" in said.out
-    assert f"run {run_id}; asked: finance, answers needed: 1" in said.out
+    assert f"run {run_id}; asked: anyone, answers needed: 1" in said.out
     assert said.out.endswith("Answer with: remit approve ID, or: remit reject ID --because TEXT\n")
 
 
@@ -157,3 +157,54 @@ def test_on_a_terminal_the_card_comes_first_and_enter_is_no_yes(run_id: str, hom
 
     code, seen = on_a_terminal("approve", card, typed="y\n")
     assert (code, len(stored(card).rows[0].answers)) == (0, 1)
+
+
+def known(home: Path, finance: str) -> None:
+    (home / "people.yaml").write_text(
+        f"version: 1\npersons:\n  me: {{accounts: {{system: {ME}}}}}\n  two: {{accounts: {{practice: [second, third]}}}}\n"
+        f"groups: {{finance: [{finance}]}}\n"
+    )
+    settings = home / "settings.toml"
+    settings.write_text(f'practice = true\napprovers = ["second", "third"]\n{settings.read_text()}')
+
+
+def test_only_the_group_that_is_asked_may_answer(remit: Remit, run_id: str, home: Path) -> None:
+    card = ask(run_id, groups=("finance",))
+    assert remit("approve", card).err == (
+        "remit: nobody is known to be in group 'finance'; list its people in people.yaml\n"
+    )
+    known(home, "two")
+    assert remit("approve", card).err == ("remit: 'me' is not in group 'finance'; somebody of that group must answer\n")
+    assert remit("reject", card, "--because", "no").code == 1
+    assert stored(card).rows[0].answers == ()
+    assert "asked: finance, answers needed: 1" in remit("questions").out
+
+    assert remit("approve", card, "--as", "third").code == 0
+    (answer,) = stored(card).rows[0].answers
+    assert (answer.by, answer.account) == ("two", "practice:third")
+
+
+def test_two_accounts_of_one_person_are_one_answer(remit: Remit, run_id: str, home: Path) -> None:
+    known(home, "two")
+    card = ask(run_id, answers=2)
+    assert remit("approve", card, "--as", "second").code == 0
+    assert (
+        remit("approve", card, "--as", "third").err == f"remit: 'two' already answered '{card}'; another person must\n"
+    )
+    assert remit("approve", card).code == 0
+    assert [a.by for a in stored(card).rows[0].answers] == ["two", "me"]
+
+
+def test_the_requester_does_not_approve_where_the_rule_says_so(remit: Remit, run_id: str, home: Path) -> None:
+    known(home, "me, two")
+    card = ask(run_id, not_requester=True)
+    assert remit("approve", card).err == "remit: 'me' asked for it; another person must answer\n"
+    assert remit("approve", card, "--as", "second").code == 0
+
+
+def test_a_list_of_people_that_is_wrong_takes_no_answer(remit: Remit, run_id: str, home: Path) -> None:
+    known(home, "two, nobody")
+    card = ask(run_id)
+    said = remit("approve", card)
+    assert (said.code, stored(card).rows[0].answers) == (2, ())
+    assert "people.yaml:5:25: 'nobody' is nobody under 'persons'" in said.err
