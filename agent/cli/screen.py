@@ -30,6 +30,8 @@ _ROOM = re.compile("[ \u3000]{4,}")
 _LONGEST = 1_200
 """Characters of one value on a card, 15 lines or so; a longer one would hide what follows."""
 _MOST_LINES = 30
+_NEAR = 20
+"""Characters at the end of a full line among which it is broken behind a blank."""
 
 
 class Screen:
@@ -207,13 +209,16 @@ class Screen:
             at = end
 
     def _wrapped(self, text: str) -> None:
-        """The text on lines that we end ourselves, each but the first behind a bar."""
+        """The text on lines that we end ourselves, after a blank where one is near; each but the first behind a bar."""
         room, taken, line = max(40, get_terminal_size().columns) - 1, 0, ""
         for character in text:
-            wide = 2 if character > "\uffff" or unicodedata.east_asian_width(character) in "WFA" else 1
+            wide = _columns(character)
             if taken + wide > room:
-                self.line(line)
-                line, taken = f"{_GUTTER} ", len(_GUTTER) + 2  # the bar is two wide on some terminals
+                at = line.rfind(" ", len(line) - _NEAR) + 1 or len(line)
+                self.line(line[:at])
+                carried = line[at:]
+                line = f"{_GUTTER} {carried}"
+                taken = len(_GUTTER) + 2 + sum(map(_columns, carried))  # the bar is two wide on some terminals
             line, taken = line + character, taken + wide
         self.line(line)
 
@@ -251,6 +256,11 @@ class Screen:
     def _clear(self) -> None:
         if self._live:
             sys.stdout.write("\r\x1b[K")
+
+
+def _columns(character: str) -> int:
+    """The most columns that a terminal gives a character."""
+    return 2 if character > "\uffff" or unicodedata.east_asian_width(character) in "WFA" else 1
 
 
 def money(micros: int) -> str:

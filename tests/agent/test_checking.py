@@ -92,3 +92,15 @@ def test_a_page_verifies_by_its_own_words_at_the_expected_url_only(url: str, see
     step = PlannedStep(n=1, title="t", kind="browser.submit", expect=PageShows(url=url, text="reminded"))
 
     assert _judged(step, seen)[0] == verdict
+
+
+async def test_a_step_whose_condition_was_not_met_is_not_needed_though_nothing_was_expected(office: Office) -> None:
+    def script() -> Script:
+        only = {"only_if": {"step": 1, "says": "broken"}}
+        yield submit(step("read_file", path="given.txt"), step("write_file", path="note.txt") | only)
+        yield Call("read_file", {"path": "given.txt"})
+        yield Say("Nothing to do.")
+
+    stand = await office.advance(office.begin(script, given="all is well"))
+
+    assert [row["verdict"] for row in stand.report["steps"]] == ["", "not needed"]

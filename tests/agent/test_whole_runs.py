@@ -229,8 +229,8 @@ async def test_a_tool_named_like_one_of_ours_is_refused_before_anything_happens(
         await office.advance(run)
     (office.home / "tools" / "write_file.yaml").unlink()
 
-    assert (await office.advance(run)).standing == "done"  # nothing was lost, and the run is not taken
-    assert office.problems() == []
+    stand = await office.advance(run)  # it never began, and says why for good
+    assert (stand.standing, "rename it" in stand.trouble, office.told(run)) == ("failed", True, [])
 
 
 async def test_a_run_that_ends_in_an_error_is_parked_and_free(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

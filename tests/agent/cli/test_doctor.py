@@ -46,7 +46,7 @@ async def test_everything_that_works_is_said_to_work(served: Wire, home: Path) -
     assert list(found) == [
         *("Python", "home", "store", "policy", "servers", "walls", "keyring", "CJK fonts", "browser", "model"),
     ]
-    assert found["policy"][1].startswith("back-office, ")
+    assert found["policy"][1].startswith("back-office; rules: ")
     assert found["model"][1].startswith("qwen3.8-max answers in ")
     assert found["model"][1].endswith("reads long prompts whole")
 
