@@ -15,10 +15,10 @@ from typing import Literal
 from pydantic import JsonValue
 
 from policies.action import Value, canonical_json
+from policies.verifier import CHECKPOINT, ENTRY, GENESIS, Flaw, chain_fault, digest
 
 VERSION = 1
-GENESIS = "0" * 64
-"""`prev` of a run's first entry."""
+__all__ = ["GENESIS", "Broken", "Checkpoint", "Draft", "Entry", "Event", "broken", "linked", "verify"]
 
 Event = Literal[
     "run",
@@ -34,6 +34,7 @@ Event = Literal[
     "repeated",
     "verified",
     "ended",
+    "erased",
 ]
 
 
@@ -64,7 +65,7 @@ class Entry(Value):
 
     def computed(self) -> str:
         """The hash this entry should have."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"hash"}))).hexdigest()
+        return digest(self.model_dump(mode="json"), ENTRY)
 
 
 def linked(draft: Draft, *, run: str, index: int, prev: str, at: datetime) -> Entry:
@@ -84,12 +85,40 @@ def linked(draft: Draft, *, run: str, index: int, prev: str, at: datetime) -> En
     return entry.model_copy(update={"hash": entry.computed()})
 
 
+class Checkpoint(Value):
+    """A signed place that a chain had reached. Checkpoints of all runs are one chain, so no run goes missing."""
+
+    version: int = VERSION
+    n: int
+    """1, 2, 3 … over all runs."""
+    at: datetime
+    run: str
+    length: int
+    head: str
+    prev: str
+    """`hash` of the checkpoint before it."""
+    key: str
+    """Name of the key that signs."""
+    hash: str = ""
+    signature: str = ""
+    """Ed25519, in hex, over `policies.verifier.statement(hash)`."""
+
+    def computed(self) -> str:
+        """The hash this checkpoint should have."""
+        return digest(self.model_dump(mode="json"), CHECKPOINT)
+
+
 class Broken(Value):
-    """The first entry that does not hold, and why."""
+    """The first entry that does not hold, and why. Without a run it is a checkpoint, and `index` its number."""
 
     run: str
     index: int
     why: str
+
+
+def broken(fault: Flaw | None) -> Broken | None:
+    """What the verifier found, as a value of ours."""
+    return None if fault is None else Broken(run=fault.run, index=fault.index, why=fault.why)
 
 
 def verify(run: str, entries: Iterable[Entry], *, length: int, head: str) -> Broken | None:
@@ -97,17 +126,5 @@ def verify(run: str, entries: Iterable[Entry], *, length: int, head: str) -> Bro
 
     `length` and `head` are the run row's own record, so that a cut-off tail is seen.
     """
-    prev, index, last_at = GENESIS, -1, None
-    for index, entry in enumerate(entries):
-        if entry.index != index or entry.run != run:
-            return Broken(run=run, index=index, why=f"entry {index} is missing or out of place")
-        if entry.prev != prev:
-            return Broken(run=run, index=index, why="it does not follow the entry before it")
-        if entry.computed() != entry.hash:
-            return Broken(run=run, index=index, why="its content was changed")
-        if last_at is not None and entry.at < last_at:
-            return Broken(run=run, index=index, why="its time lies before the entry before it")
-        prev, last_at = entry.hash, entry.at
-    if index + 1 != length or prev != head:
-        return Broken(run=run, index=index + 1, why=f"the chain ends after {index + 1} of {length} entries")
-    return None
+    fault = chain_fault(run, (entry.model_dump(mode="json") for entry in entries), length=length, head=head)
+    return broken(fault)

@@ -3,7 +3,7 @@
 Format 1. Every line is one JSON object in UTF-8; `type` says which:
 
 - `export`, always first: `format` 1, `at`, `decisions` (True: without contents), `whole` (True: every run of the
-  store), and `key`: id and public half (hex) of the Ed25519 key that signs checkpoints.
+  store), and `keys`: the public halves (hex) of the Ed25519 keys that sign checkpoints, by their names.
 - `run`, before the entries of its run: `run`, `created_at`, `principal`, `policy` (digest), `length`, `head`.
 - `entry`, in the order of the chain: the fields of `policies.ledger.Entry` (`run`, `index`, `version`, `at`, `event`,
   `seq`, `facts`, `body_digest`, `prev`, `hash`; `hash` is SHA-256 over the canonical JSON of those fields without
@@ -60,13 +60,15 @@ def lines(store: Store, runs: Sequence[str] | None, *, at: datetime, decisions: 
     known = store.ledger.heads()
     wanted = [*known] if runs is None else [run for run in known if run in runs]
     head = {"type": "export", "format": FORMAT, "at": at.isoformat(), "decisions": decisions}
-    yield head | {"whole": len(wanted) == len(known)}
+    yield head | {"whole": len(wanted) == len(known), "keys": store.ledger.public()}
     for name in wanted:
         run = store.runs.get(name)
         about = {"created_at": run.created_at.isoformat(), "principal": run.principal, "policy": run.policy_digest}
         length, end = known[name]
         yield {"type": "run", "run": name, **about, "length": length, "head": end}
         yield from _entries(store, name, length, decisions)
+    for checkpoint in store.ledger.checkpoints():
+        yield {"type": "checkpoint", **checkpoint.model_dump(mode="json")}
 
 
 def _entries(store: Store, run: str, length: int, decisions: bool) -> Iterator[Line]:

@@ -14,11 +14,18 @@ if TYPE_CHECKING:
     from agent.store.runs import Run
 
 
+SinceOption = Annotated[
+    str | None, typer.Option(help="Only runs with entries since then: 2026-10-01, or 30d for the last 30 days.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     audit = typer.Typer(help="What was decided and done, and whether the record is intact.", no_args_is_help=True)
     audit.command("show")(show)
     audit.command("verify")(verify)
+    audit.command("export")(export)
+    audit.command("key")(key)
     app.add_typer(audit, name="audit")
 
 
@@ -40,7 +47,12 @@ def show(run: RunArgument, json: JsonOption = False) -> int:
 
 
 def verify(
-    run: Annotated[str | None, typer.Argument(help="One run; all without it.")] = None, json: JsonOption = False
+    run: Annotated[str | None, typer.Argument(help="One run; all without it.")] = None,
+    checkpoint: Annotated[
+        str,
+        typer.Option(help="A checkpoint you noted earlier: shows if the whole store was set back since."),
+    ] = "",
+    json: JsonOption = False,
 ) -> int:
     """Check the ledger of one run, or of all. Exit code 6 if an entry was changed, removed or added."""
     with desk(as_json=json) as at:
@@ -49,19 +61,58 @@ def verify(
         if run is not None:
             found = at.runs.find(run).id
             chains = {found: chains[found]}
-        for name in chains:
-            if fault := ledger.verify(name):
-                broken.append(fault)
-                if not json:
-                    told_why = {**fault.model_dump(), "why": at.say.told(fault.why)}
-                    print(at.say("BROKEN: run {run}, entry {index}: {why}", **told_why))
-        entries = sum(length for length, _ in chains.values())
+        elif fault := ledger.verify_checkpoints(checkpoint):
+            broken.append(fault)
+        broken += [fault for name in chains if (fault := ledger.verify(name))]
+        entries, last = sum(length for length, _ in chains.values()), ledger.last()
         if json:
             faults = [fault.model_dump(mode="json") for fault in broken]
-            at.object({"runs": len(chains), "entries": entries, "intact": not broken, "broken": faults})
-        elif not broken:
+            facts = {"runs": len(chains), "entries": entries, "intact": not broken, "broken": faults}
+            at.object(facts | {"checkpoint": {"n": last[0], "hash": last[1]}})
+            return BROKEN if broken else DONE
+        for fault in broken:
+            told_why = {**fault.model_dump(), "why": at.say.told(fault.why)}
+            if fault.run:
+                print(at.say("BROKEN: run {run}, entry {index}: {why}", **told_why))
+            else:
+                print(at.say("BROKEN: checkpoint {index}: {why}", **told_why))
+        if not broken:
             print(at.say("Ledger intact: runs {runs}, entries {entries}.", runs=len(chains), entries=entries))
+            if run is None and last[0]:
+                print(at.say("Last checkpoint: {hash}", hash=last[1]))
         return BROKEN if broken else DONE
+
+
+def export(
+    runs: Annotated[list[str] | None, typer.Argument(help="Ids of runs, or how they begin; all without.")] = None,
+    decisions: Annotated[
+        bool, typer.Option("--decisions", help="What was decided and from what, without contents.")
+    ] = False,
+    since: SinceOption = None,
+) -> int:
+    """Write the ledger as JSON lines, for the verifier, for policy replay, or to keep."""
+    import sys  # start-up time, like the rest
+    from json import dumps
+
+    from agent.audit.export import lines
+    from agent.audit.period import since as begun
+
+    with desk() as at:
+        wanted = None if not runs else [at.runs.find(run).id for run in runs]
+        if since is not None:
+            first = begun(since, at.app.clock.now())
+            recent = at.app.store.ledger.active(first)
+            wanted = [run for run in recent if wanted is None or run in wanted]
+        for line in lines(at.app.store, wanted, at=at.app.clock.now(), decisions=decisions):
+            sys.stdout.write(dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+    return DONE
+
+
+def key(json: JsonOption = False) -> int:
+    """Show the public keys that checkpoints are signed with, for the verifier; the last one signs now."""
+    with desk(as_json=json) as at:
+        at.rows(("name", "public key"), at.app.store.ledger.public().items())
+    return DONE
 
 
 def told(at: Desk, run: Run) -> Iterator[dict[str, Any]]:

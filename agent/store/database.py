@@ -16,14 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ClauseElement, Table, bindparam, create_engine, inspect, make_url, select, text, update
+from sqlalchemy import ClauseElement, Table, bindparam, create_engine, delete, inspect, make_url, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from agent.errors import BadSettings, StoreLocked, StoreUnreadable
 from policies.errors import RecordsUnavailable
 
-FORMAT = 2
+FORMAT = 3
 """The version of the tables, which is also the number of the last migration."""
 
 BUSY_S = 5.0
@@ -105,6 +105,8 @@ class Database:
             ) from None
         if self._sqlite:
             private_file(Path(self.place))
+        self.older = False
+        """True when it was written by an older version and has just been migrated."""
         self._errors: Any = self._engine.dialect.loaded_dbapi.Error
         self._compiled: dict[Hashable, tuple[str, tuple[str, ...] | None, Mapping[str, Any]]] = {}
         try:
@@ -150,6 +152,11 @@ class Database:
         """Set columns of the rows that equal `key`; how many there were."""
         given = {f"old_{n}": v for n, v in key.items()} | {f"new_{n}": v for n, v in values.items()}
         return int(self._run(("change", table, *given), lambda: _update(table, key, values), given).rowcount)
+
+    def remove(self, table: Table, **equal: Any) -> int:
+        """Delete the rows that equal; how many there were."""
+        build = lambda: delete(table).where(*(table.c[n] == bindparam(n) for n in equal))  # noqa: E731
+        return int(self._run(("remove", table, *equal), build, equal).rowcount)
 
     def find(self, table: Table, names: str, *, order: str = "", lock: bool = False, **equal: Any) -> list[Any]:
         """The columns `names` of the rows that equal; `lock` keeps others from them until the transaction ends."""
@@ -203,6 +210,7 @@ class Database:
                 raise StoreUnreadable(why)
             if found < FORMAT:
                 self._migrate()
+                self.older = found > 0
 
     def _format(self) -> int:
         """The version that is there, 0 for an empty database; what is no number counts as newer."""

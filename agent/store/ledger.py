@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -16,8 +17,12 @@ from agent.store.database import Database, stamp
 from agent.store.runs import Runs, taken
 from agent.store.seal import Keys
 from policies.action import canonical_json
-from policies.ledger import Broken, Draft, Entry, linked, verify
+from policies.ledger import Broken, Checkpoint, Draft, Entry, linked, verify
+from policies.ledger import broken as as_broken
+from policies.verifier import EVERY, GENESIS, Flaw, checkpoint_fault, covered_fault, signer
 
+_TIP = 2
+"""The row of the canary's table that seals which checkpoint is the last."""
 _ENTRY = [column.name for column in tables.entries.c]
 
 
@@ -56,6 +61,74 @@ class Ledger:
         length += len(drafts)
         mark = self._keys.sign(run, str(length), prev)
         self._db.change(tables.runs, {"id": run}, length=length, head=prev, head_at=at, head_mark=mark)
+        ends = any(draft.event in ("ended", "erased") for draft in drafts)
+        before = length - len(drafts)
+        if drafts and (ends or before == 0 or (before - 1) // EVERY < (length - 1) // EVERY):
+            self.attest(run, length, prev, at)
+
+    def attest(self, run: str, length: int, head: str, at: str) -> None:
+        """Sign, inside a transaction, where the run's chain is, as the next checkpoint of all."""
+        last, prev = self._last(lock=True)
+        told = {"n": last + 1, "at": at, "run": run, "length": length, "head": head, "prev": prev, "key": ""}
+        signed = self._keys.attest(Checkpoint.model_validate(told))
+        row = {name: getattr(signed, name) for name in Checkpoint.model_fields} | {"at": at}
+        self._db.add(tables.checkpoints, **row)
+        tip = self._keys.wrap(f"{signed.n} {signed.hash}".encode(), "tip")
+        self._db.put(tables.canary, id=_TIP, canary_sealed=tip)
+
+    def attest_all(self, at: datetime) -> None:
+        """Sign where every chain is: once, when a store of an older version is opened."""
+        with self._db.writing():
+            for run, (length, head) in self.heads().items():
+                if length:
+                    self.attest(run, length, head, stamp(at))
+
+    def public(self) -> dict[str, str]:
+        """The public keys, in hex by name, that checkpoints are signed with."""
+        return self._keys.public()
+
+    def checkpoints(self, **of: Any) -> list[Checkpoint]:
+        """The checkpoints in order, of a run if one is given, unchecked."""
+        names = [*Checkpoint.model_fields]
+        rows = self._db.find(tables.checkpoints, " ".join(names), order="n", **of)
+        return [Checkpoint.model_validate(dict(zip(names, row, strict=True))) for row in rows]
+
+    def last(self) -> tuple[int, str]:
+        """Number and hash of the last checkpoint."""
+        return self._last()
+
+    def active(self, since: datetime) -> list[str]:
+        """The runs whose chains grew since then, oldest first."""
+        rows = self._db.find(tables.runs, "id head_at length", order="created_at id")
+        return [run for run, at, length in rows if length and at >= stamp(since)]
+
+    def verify_checkpoints(self, noted: str = "") -> Broken | None:
+        """The first checkpoint that does not hold or whose run is gone, or None.
+
+        `noted`: the hash of one that must be there, so that a store that was set back as a whole is found.
+        """
+        with self._db.writing():
+            last, _ = tip = self._last()
+            rows, known = self.checkpoints(), self.heads()
+        told = [row.model_dump(mode="json") for row in rows]
+        fault = checkpoint_fault(told, signer(self._keys.public()))
+        if fault is None and tip != ((rows[-1].n, rows[-1].hash) if rows else (0, GENESIS)):
+            fault = Flaw("", min(last, len(rows)) + 1, "the last checkpoints are missing")
+        if fault is None and noted and noted not in {row.hash for row in rows}:
+            fault = Flaw("", last + 1, "the checkpoint that was noted is missing: the store was set back")
+        gone = next((row.run for row in rows if row.run not in known), None)
+        if fault is None and gone is not None:
+            fault = Flaw(gone, 0, "the whole run is missing")
+        return as_broken(fault)
+
+    def _last(self, *, lock: bool = False) -> tuple[int, str]:
+        """Number and hash of the last checkpoint, as sealed where nobody without the key can set it back."""
+        if lock:  # a row that is always there, so that on Postgres one signs after the other
+            self._db.find(tables.canary, "id", lock=True, id=1)
+        for (sealed,) in self._db.find(tables.canary, "canary_sealed", id=_TIP):
+            n, last = self._keys.unwrap(sealed, "tip").decode().split(" ")
+            return int(n), last
+        return 0, GENESIS
 
     def entries(self, run: str) -> list[Entry]:
         """The run's chain as it is stored, unchecked; StoreUnreadable for a row that is no entry."""
@@ -97,6 +170,10 @@ class Ledger:
                 return Broken(run=run, index=entry.index, why=why)
         if broken is None and not self._keys.signed(mark, run, str(length), head):
             return Broken(run=run, index=length, why="the record of where the chain ends was changed")
+        if broken is None:
+            signed = [c.model_dump(mode="json") for c in self.checkpoints(run=run)]
+            fault = covered_fault(run, [entry.model_dump(mode="json") for entry in entries], signed)
+            broken = as_broken(fault)
         return broken
 
     def _parsed(self, run: str) -> tuple[list[Entry], bool]:

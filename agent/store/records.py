@@ -96,7 +96,7 @@ class SubmissionRecords:
                 self._reserve(run, reserve, now)
                 reserved_at = stamp(now)
             if spend is not None:
-                step = self._mandates.spend(run, spend)
+                step = self._mandates.spend(run, spend, submission.row)
             if question is not None:
                 self._questions.put(question)
             self._db.put(

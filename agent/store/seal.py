@@ -17,9 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from agent.errors import StoreUnreadable
+from policies.ledger import Checkpoint
+from policies.verifier import key_id, statement
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -117,6 +120,22 @@ class Keys:
         name, _, digest = rest.partition("|")
         key = self._signing.get(name)
         return version == "v1" and key is not None and hmac.compare_digest(digest, _mac(key, parts))
+
+    def attest(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint signed under the current key."""
+        private = self._checkpoint_key(self._current)
+        named = checkpoint.model_copy(update={"key": key_id(private.public_key().public_bytes_raw())})
+        digest = named.computed()
+        return named.model_copy(update={"hash": digest, "signature": private.sign(statement(digest)).hex()})
+
+    def public(self) -> dict[str, str]:
+        """The public halves, in hex by their names, of the keys that sign checkpoints or did; the last one does."""
+        keys = [self._checkpoint_key(s).public_key().public_bytes_raw() for s in self._seals.values()]
+        return {key_id(key): key.hex() for key in keys}
+
+    @staticmethod
+    def _checkpoint_key(seal: Seal) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(seal.derived("checkpoints"))
 
 
 def _bound_to(row: Sequence[str]) -> bytes:

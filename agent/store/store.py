@@ -49,7 +49,10 @@ class Store:
         except BaseException:
             database.close()
             raise
-        return cls(database, keys, clock)
+        store = cls(database, keys, clock)
+        if database.older:
+            store.ledger.attest_all(clock.now())
+        return store
 
     def handles(self, run: str) -> RunHandles:
         """The run's vault of handles."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import MetaData, Table
 
 from agent.store.migrations import columns
-from agent.store.migrations.versions import v0001, v0002
+from agent.store.migrations.versions import v0001, v0002, v0003
 
 
 def _table(name: str, spec: str) -> Table:
@@ -14,7 +14,7 @@ def _table(name: str, spec: str) -> Table:
 
 
 METADATA = MetaData()
-_TABLES = {name: _table(name, spec) for name, spec in v0001.TABLES.items()}
+_TABLES = {name: _table(name, spec) for name, spec in {**v0001.TABLES, **v0003.TABLES}.items()}
 
 runs = _TABLES["runs"]
 entries = _TABLES["entries"]
@@ -26,3 +26,4 @@ messages = _TABLES["messages"]
 handles = _TABLES["handles"]
 documents = _TABLES["documents"]
 canary = _TABLES["canary"]
+checkpoints = _TABLES["checkpoints"]

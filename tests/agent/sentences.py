@@ -33,7 +33,7 @@ SAID: dict[str, tuple[int | str, ...]] = {
     **{"say": (0,), "told": (0,), "_fault": (1,), "deny": (1,), "_denied": (1,), "_not_again": (2,)},
     **{"_failed": (0,), "_unusable": (1,), "ask_about_plan": (3,)},
     **{"Decision": ("reason",), "Failed": ("reason",), "Unknown": ("reason",), "replace": ("reason", "what")},
-    **{"Broken": ("why",), "Stand": ("trouble",), "Reached": ("missing",), "Typer": ("epilog",)},
+    **{"Broken": ("why",), "Flaw": (2,), "Stand": ("trouble",), "Reached": ("missing",), "Typer": ("epilog",)},
     **{"Trouble": (1, 2), "broken": (0,), "away": (0,)},
 }
 SAID_IN_COMMANDS: dict[str, tuple[int | str, ...]] = {"tell": (0,), "rows": (0,), "_told": (0,)}

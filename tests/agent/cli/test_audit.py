@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from tests.agent.cli.conftest import PHONE, Remit, ask, opened
+from policies.verifier import faults
+from tests.agent.cli.conftest import PHONE, Remit, ask, opened, restart
 
 
 def test_every_entry_is_shown_with_what_it_is_about(remit: Remit, run_id: str) -> None:
@@ -41,10 +42,16 @@ def test_an_erased_run_still_shows_its_chain(remit: Remit, run_id: str) -> None:
 def test_an_intact_ledger_verifies(remit: Remit, run_id: str) -> None:
     ask(run_id)
 
-    assert remit("audit", "verify").out == "Ledger intact: runs 1, entries 1.\n"
+    first, last = remit("audit", "verify").out.splitlines()
+    noted = last.removeprefix("Last checkpoint: ")
+    assert first == "Ledger intact: runs 1, entries 1."
     assert remit("audit", "verify", run_id[:4], "--json").objects == [
-        {"runs": 1, "entries": 1, "intact": True, "broken": []}
+        {"runs": 1, "entries": 1, "intact": True, "broken": [], "checkpoint": {"n": 1, "hash": noted}}
     ]
+    assert remit("audit", "verify", "--checkpoint", noted).code == 0
+    said = remit("audit", "verify", "--checkpoint", "0" * 64)
+    assert said.code == 6
+    assert said.out == "BROKEN: checkpoint 2: the checkpoint that was noted is missing: the store was set back\n"
 
 
 def test_a_changed_entry_is_named(remit: Remit, run_id: str, home: Path) -> None:
@@ -58,3 +65,30 @@ def test_a_changed_entry_is_named(remit: Remit, run_id: str, home: Path) -> None
     assert said.code == as_json.code == 6
     assert said.out == f"BROKEN: run {run_id}, entry 1: its content was changed\n"
     assert as_json.objects[0]["broken"] == [{"run": run_id, "index": 1, "why": "its content was changed"}]
+
+
+def test_an_export_is_checked_by_the_separate_verifier(remit: Remit, run_id: str, tmp_path: Path) -> None:
+    ask(run_id)
+    key = remit("audit", "key", "--json").objects[-1]["public key"]
+    said = remit("audit", "export")
+
+    assert [*faults(said.objects, [key])] == []
+    assert [line["type"] for line in said.objects] == ["export", "run", "entry", "checkpoint"]
+    assert said.objects[2]["body"]["action"]["server"] == "web-1"
+    assert remit("audit", "export", "--since", "1d").objects[0]["whole"]
+    assert [o["type"] for o in remit("audit", "export", "--since", "2099-01-01").objects] == ["export", "checkpoint"]
+    assert remit("audit", "export", "--since", "soon").code == 2
+
+
+def test_without_contents_the_decisions_keep_what_another_policy_needs(remit: Remit, run_id: str) -> None:
+    ask(run_id)
+
+    said = remit("audit", "export", run_id, "--decisions")
+
+    (entry,) = [o for o in said.objects if o["type"] == "entry"]
+    assert "body" not in entry
+    assert entry["replay"]["action"] == restart("worker-1").model_dump(mode="json")
+    assert (entry["replay"]["whole"], entry["replay"]["missing"]) == (
+        True,
+        ["context", "attended", "turn", "started_at", "mandate"],
+    )
