@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DECIDE, EXECUTOR, DESCRIBE = "policies/decide.py", "tools/browser/executor.py", "tools/browser/describe.js"
-QUESTION, PROCESS, LEDGER = "policies/question.py", "sandbox/process.py", "policies/ledger.py"
+QUESTION, PROCESS, LEDGER = "policies/question.py", "sandbox/process.py", "policies/verifier.py"
 
 # test → (file, what stands there once, what stands there without the guarantee)
 REMOVALS: dict[str, tuple[str, str, str]] = {
@@ -197,8 +197,8 @@ REMOVALS: dict[str, tuple[str, str, str]] = {
     ),
     "tests/agent/store/test_ledger.py::test_a_change_of_any_column_is_found_at_its_entry": (
         LEDGER,
-        "        if entry.computed() != entry.hash:",
-        "        if not entry.hash:",
+        '        if digest(entry, ENTRY) != entry["hash"]:',
+        '        if not entry["hash"]:',
     ),
     "tests/agent/store/test_ledger.py::test_removing_moving_and_rewriting_are_found": (
         LEDGER,
@@ -207,8 +207,8 @@ REMOVALS: dict[str, tuple[str, str, str]] = {
     ),
     "tests/agent/cli/test_audit.py::test_a_changed_entry_is_named": (
         LEDGER,
-        "        if entry.computed() != entry.hash:",
-        "        if not entry.hash:",
+        '        if digest(entry, ENTRY) != entry["hash"]:',
+        '        if not entry["hash"]:',
     ),
     "tests/agent/store/test_contents.py::test_nothing_that_was_written_or_shown_stands_in_clear_in_any_file": (
         "agent/store/seal.py",
