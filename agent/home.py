@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-OURS = frozenset({"settings.toml", "policy.yaml", "people.yaml", "servers.yaml", "tools"})
+OURS = frozenset({"settings.toml", "policy.yaml", "people.yaml", "policies", "servers.yaml", "tools"})
 """What a person may have put into a home before it is first used."""
 
 

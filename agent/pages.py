@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from policies.action import canonical_url
+from policies.layers import Layered
 from policies.rules import Policy, Rule
 
 _KINDS = ("browser.open", "browser.submit", "browser.click", "browser.download")
@@ -15,6 +16,9 @@ def named_hosts(policy: Policy) -> frozenset[str] | None:
 
     A rule without a url adds no host, except in the practice world, where all hosts are our own.
     """
+    if isinstance(policy, Layered):
+        named = [found for layer in policy.layers if (found := named_hosts(layer)) is not None]
+        return frozenset.intersection(*named) if named else None
     names = set()
     for rule in _granting(policy):
         if rule.url is None and not policy.practice_only:
@@ -32,6 +36,9 @@ def may_load(policy: Policy, method: str, url: str, resource: str) -> bool | Non
     What is asked about may leave only as part of an action that was permitted. A document, and what could change
     anything, must match a rule's url; the rest may come from such a rule's host.
     """
+    if isinstance(policy, Layered):
+        said = {may_load(layer, method, url, resource) for layer in policy.layers}
+        return False if False in said else None if None in said else True
     try:
         target = canonical_url(url)
     except ValueError:

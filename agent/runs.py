@@ -217,7 +217,7 @@ class Runs:
     def policy(self, run_id: str) -> Policy:
         """The policy file that the run was started with, as it is now."""
         options = self._app.store.documents.get(run_id, "options") or {}
-        return self._app.policy(Path(options["policy"]))
+        return self._app.policy(Path(options["policy"]), principal=self._app.store.runs.get(run_id).principal)
 
     def find(self, prefix: str) -> Run:
         """The run whose id begins so; NoSuchRun when none or several do."""

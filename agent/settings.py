@@ -53,6 +53,8 @@ class Settings(BaseModel):
     """Database URL; empty means the file `store.sqlite3` in the home."""
     policy: Path | None = None
     """None means `policy.yaml` in the home."""
+    policies: Path | None = None
+    """Folder of the layers above it: organisation.yaml, units/, users/, jobs/; None means `policies` in the home."""
     model: ModelSettings = ModelSettings()
     language: Literal["en", "zh"] = "en"
     browser: Path | None = None

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from agent.clock import SystemClock
-from agent.errors import BadSettings
 from agent.events import Watcher, nobody
+from agent.governance import people_of, policy_of
 from agent.home import make_home
 from agent.pages import may_load, named_hosts
 from agent.settings import Settings
@@ -25,7 +25,6 @@ from agent.store.runs import Run
 from agent.store.seal import Keys
 from agent.store.store import Store
 from policies.action import ModelCall
-from policies.load import load, load_people, read
 from policies.people import People
 from policies.ports import Clock, Executor
 from policies.redact.literal import Secrets as KnownSecrets
@@ -86,20 +85,13 @@ class App:
             self._saver = FencedSaver.open(self.settings.home / "checkpoints.sqlite3", self.keys)
         return self._saver
 
-    def policy(self, path: Path | None = None) -> Policy:
-        """The policy in force, or the one at `path`; BadPolicy says where it is wrong."""
-        path = path or self.settings.policy_path
-        if not path.exists():
-            raise BadSettings(
-                f"there is no policy {str(path)!r}; make one with: remit init, or name one: --policy FILE"
-            )
-        people = self.people()
-        return load(path, practice=self.settings.practice, groups=people.known if people else None)
+    def policy(self, path: Path | None = None, *, principal: str = "") -> Policy:
+        """What is in force for a principal: the policy at `path`, else the home's, under those of all layers above."""
+        return policy_of(self.settings, path or self.settings.policy_path, principal or self.settings.principal)
 
     def people(self) -> People | None:
         """The list of people of this home as it is now; None when there is none, BadPolicy when it cannot be used."""
-        path = self.settings.home / "people.yaml"
-        return load_people(read(path), str(path)) if path.exists() else None
+        return people_of(self.settings)
 
     def endpoint_facts(self) -> EndpointFacts:
         """The model endpoint of the settings."""

@@ -13,6 +13,7 @@ from policies.action import EffectClass
 from policies.decision import Approvers, AskMode, Decision, Effect, Obligations, Reservation
 from policies.grounds import recipients
 from policies.labels import Integrity
+from policies.layers import Layered
 from policies.mandate import Pins, pinned
 from policies.match.url import place
 from policies.request import Request
@@ -25,6 +26,8 @@ _MODES = (AskMode.PLAN, AskMode.BATCH, AskMode.EACH)
 
 def decide(request: Request, policy: Policy) -> Decision:
     """What the policy says to the request, with the rules and the reason. What cannot be evaluated is a deny."""
+    if isinstance(policy, Layered):
+        return policy.combined([decide(policy.seen_by(layer, request), layer) for layer in policy.layers])
     judgement = _Judgement(request, policy)
     try:
         return judgement.decision()

@@ -20,6 +20,7 @@ def named_policy(name: str | None) -> Policy:
     from importlib.resources import files  # start-up time
 
     from agent.errors import BadSettings
+    from agent.governance import groups_of, policy_of
     from agent.settings import load_settings
     from policies.load import load, loads
 
@@ -30,4 +31,6 @@ def named_policy(name: str | None) -> Policy:
         return loads(preset.read_text("utf-8"), path.name)
     if not path.exists():
         raise BadSettings(f"there is no policy {str(path)!r}; make one with: remit init, or name one: --policy FILE")
-    return load(path, practice=settings.practice)
+    if name is None:
+        return policy_of(settings, path, settings.principal)
+    return load(path, practice=settings.practice, groups=groups_of(settings))

@@ -33,6 +33,7 @@ def check(
 ) -> int:
     """Read policy files and try their cases. Every fault is named as file:line:column; rules that are odd are too."""
     # Only what loading needs: this runs on every save of an editor.
+    from agent.governance import groups_of
     from agent.language import Language
     from agent.settings import load_settings
     from policies.doubts import Doubt, doubts
@@ -45,7 +46,7 @@ def check(
         faults: list[str] = []
         name, rules, odd = "", 0, list[Doubt]()
         try:
-            policy = load(path, practice=settings.practice)
+            policy = load(path, practice=settings.practice, groups=groups_of(settings))
             name, rules, odd = policy.name, len(policy.rules), list(doubts(policy))
         except BadPolicy as error:
             faults, code = str(error).splitlines(), USAGE

@@ -208,3 +208,13 @@ def test_a_list_of_people_that_is_wrong_takes_no_answer(remit: Remit, run_id: st
     said = remit("approve", card)
     assert (said.code, stored(card).rows[0].answers) == (2, ())
     assert "people.yaml:5:25: 'nobody' is nobody under 'persons'" in said.err
+
+
+def test_a_policy_that_asks_a_group_is_checked_with_the_people_of_this_home(remit: Remit, home: Path) -> None:
+    policy = home / "asks.yaml"
+    policy.write_text(
+        "version: 1\nname: asks\nrules:\n  - {id: a, effect: ask, of: {group: finance}, action: file.list, why: x}\n"
+    )
+    assert "nobody is known to be in group 'finance'" in remit("policy", "check", str(policy)).out
+    known(home, "two")
+    assert remit("policy", "check", str(policy)).code == 0
