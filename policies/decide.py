@@ -165,13 +165,13 @@ class _Judgement:
         )
 
 
-def _hosts(action: Any) -> set[str] | None:
 def _exactly(rule: Rule, action: Any) -> bool:
     """True when the rule spells out every command of the action with all its words."""
     spelled = [pattern for pattern in rule.commands or () if pattern.args is not None]
     return all(any(p.matches(command) for p in spelled) for pipeline in action.pipelines for command in pipeline)
 
 
+def _hosts(action: Any) -> set[str] | None:
     try:
         return {place(url).host for name in ("url", "target") if (url := getattr(action, name, None))}
     except ValueError:  # not canonical: the rules that look at it refuse
