@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli import BROKEN, DONE
+from agent.cli import BROKEN, DONE, HELD
 from agent.cli.desk import Desk, JsonOption, RunArgument, desk
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     audit.command("verify")(verify)
     audit.command("export")(export)
     audit.command("key")(key)
+    audit.command("erase")(erase)
     app.add_typer(audit, name="audit")
 
 
@@ -112,6 +113,43 @@ def key(json: JsonOption = False) -> int:
     """Show the public keys that checkpoints are signed with, for the verifier; the last one signs now."""
     with desk(as_json=json) as at:
         at.rows(("name", "public key"), at.app.store.ledger.public().items())
+    return DONE
+
+
+def erase(
+    value: Annotated[str | None, typer.Option(help="A value, such as a phone number; - reads it unseen.")] = None,
+    link: Annotated[list[str] | None, typer.Option(help="A further value of the same person or thing.")] = None,
+    run: Annotated[str | None, typer.Option(help="A run whose contents are erased, whatever they are.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Erase. Without it, only what would be erased is shown.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Destroy a value wherever runs keep it, or a run's contents. The ledger stays whole and tells of it."""
+    import sys  # start-up time, like the rest
+
+    with desk(as_json=json) as at:
+        erasure, now, by = at.app.store.erasure, at.app.clock.now(), at.app.settings.principal
+        if (value is None) == (run is None):
+            raise typer.BadParameter(at.say("give either --value or --run"))
+        if run is not None:
+            found = [at.runs.find(run).id]
+            if yes:
+                erasure.run(found[0], by=by, now=now)
+            at.rows(("run",), [(name,) for name in found])
+        else:
+            given = [sys.stdin.readline().strip() if value == "-" else value or "", *(link or ())]
+            told = erasure.value(given, by=by, now=now, only_tell=not yes)
+            rows = [(e.run, " ".join(e.handles), len(e.bodies) + e.texts) for e in told]
+            at.rows(("run", "handles", "texts"), rows, none="No run holds it.")
+            found = [e.run for e in told]
+        for name in found if yes else ():
+            at.app.saver.forget(name)
+            if (folder := at.app.settings.home / "runs" / name).exists():
+                print(at.say("Its files are not touched: {folder}", folder=folder), file=sys.stderr)
+        if not yes and found:
+            print(at.say("Nothing was erased; to do it: --yes"), file=sys.stderr)
+        elif yes and not erasure.scrub():
+            print(at.say("Another process still reads the store's log; end it and repeat this."), file=sys.stderr)
+            return HELD
     return DONE
 
 

@@ -104,6 +104,14 @@ class FencedSaver(SqliteSaver):
                 raise taken(thread_id)
         self._held[thread_id] = epoch
 
+    def forget(self, thread_id: str) -> None:
+        """Delete a thread's checkpoints for good."""
+        with self._writing() as cursor:
+            for table in ("checkpoints", "writes"):
+                cursor.execute(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,))  # noqa: S608  our own words
+        with self._sentences():
+            self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The newest checkpoint of a thread, or the one that is named."""
         self.serde.thread = str(config["configurable"]["thread_id"])

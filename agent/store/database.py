@@ -135,10 +135,11 @@ class Database:
                 self._cursor.execute("ROLLBACK")
             raise
 
-    def scrub(self) -> None:
-        """Take earlier versions of changed rows off the disk, as far as the file system does."""
+    def scrub(self) -> bool:
+        """Take earlier versions of changed rows off the disk, as far as the file system does; False if others read."""
         if self._sqlite:
-            self._execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return not self._rows(self._execute("PRAGMA wal_checkpoint(TRUNCATE)"))[0][0]
+        return True
 
     def add(self, table: Table, **values: Any) -> None:
         """Insert a row."""

@@ -165,7 +165,10 @@ class Ledger:
         broken = verify(run, entries, length=length, head=head)
         if broken and broken.index == len(entries) and not whole:
             broken = Broken(run=run, index=broken.index, why="it is no entry any more")
+        gone = _erased(entries)
         for entry in entries[: broken.index if broken else None] if key is not None else ():
+            if entry.index in gone and entry.index not in bodies:
+                continue
             if why := self._body_fault(entry, bodies.get(entry.index)):
                 return Broken(run=run, index=entry.index, why=why)
         if broken is None and not self._keys.signed(mark, run, str(length), head):
@@ -200,3 +203,9 @@ class Ledger:
             return "its body was changed"
         held = hashlib.sha256(canonical_json(body)).hexdigest() == entry.body_digest
         return None if held else "its body is not the one it was recorded with"
+
+
+def _erased(entries: Sequence[Entry]) -> set[int]:
+    """Entries whose bodies were erased, as the chain itself says."""
+    listed = (entry.facts.get("bodies") for entry in entries if entry.event == "erased")
+    return {index for indices in listed if isinstance(indices, list) for index in indices if isinstance(index, int)}

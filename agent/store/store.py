@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent.store import tables
 from agent.store.contents import Documents, Messages, RunHandles
 from agent.store.database import Database
+from agent.store.erasure import Erasure
 from agent.store.ledger import Ledger
 from agent.store.mandates import Mandates
 from agent.store.questions import Questions
@@ -29,6 +30,7 @@ class Store:
         self.documents = Documents(database, self.runs)
         self.messages = Messages(database, self.runs)
         self.mandates = Mandates(self.runs, self.documents)
+        self.erasure = Erasure(database, keys, self.runs, self.ledger)
         self.records = SubmissionRecords(database, self.runs, self.ledger, self.questions, self.mandates)
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from agent.store.runs import RunStatus
 from policies.verifier import faults
 from tests.agent.cli.conftest import PHONE, Remit, ask, opened, restart
 
@@ -92,3 +93,32 @@ def test_without_contents_the_decisions_keep_what_another_policy_needs(remit: Re
         True,
         ["context", "attended", "turn", "started_at", "mandate"],
     )
+
+
+def test_a_value_is_erased_only_when_that_is_confirmed(remit: Remit, run_id: str, home: Path) -> None:
+    ask(run_id)
+    told = remit("audit", "erase", "--value", PHONE)
+    assert (told.code, told.err) == (0, "Nothing was erased; to do it: --yes\n")
+    assert told.out.splitlines()[1].split("\t")[0] == run_id
+    refused = remit("audit", "erase", "--value", "-", "--yes", typed=PHONE + "\n")
+    assert (refused.code, "has not ended" in refused.err) == (2, True)
+    with opened() as app:
+        app.store.runs.set_status(run_id, RunStatus.STOPPED)
+
+    assert remit("audit", "erase", "--value", "-", "--yes", typed=PHONE + "\n").code == 0
+
+    assert remit("audit", "erase", "--value", PHONE).err == "No run holds it.\n"
+    assert PHONE not in remit("runs", "show", run_id).out
+    assert remit("audit", "verify").code == 0
+    assert remit("audit", "show", run_id, "--json").objects[-1]["event"] == "erased"
+
+
+def test_a_run_is_erased_or_a_value_but_not_both(remit: Remit, run_id: str) -> None:
+    ask(run_id)
+    assert remit("audit", "erase").code == remit("audit", "erase", "--run", run_id, "--value", "x").code == 2
+    with opened() as app:
+        app.store.runs.set_status(run_id, RunStatus.STOPPED)
+    assert remit("audit", "erase", "--run", run_id, "--yes").code == 0
+    assert remit("audit", "verify").code == 0
+    lines = remit("audit", "export", "--decisions").objects
+    assert [line["replay"]["missing"][0] for line in lines if "replay" in line] == ["action"]
