@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.cli.conftest import Remit
+from tests.agent.cli.conftest import Remit, ask
 
 GOOD = """version: 1
 name: mine
@@ -276,3 +276,36 @@ def test_a_file_that_holds_no_scenarios_is_named(text: str, remit: Remit, policy
     file.write_text(text)
     said = remit("policy", "test", str(file), "--policy", str(policy))
     assert said.code == 2 and str(file) in said.err
+
+
+def test_recorded_runs_are_replayed_from_the_home_and_from_an_export(remit: Remit, run_id: str, tmp_path: Path) -> None:
+    ask(run_id, rows=2)
+    none = tmp_path / "none.yaml"
+    none.write_text(GOOD)
+
+    here = remit("policy", "replay", "--policy", str(none), "--format", "json")
+    exported = tmp_path / "export.jsonl"
+    exported.write_text(remit("audit", "export", "--decisions").out)
+    there = remit("policy", "replay", "--policy", str(none), "--from", str(exported), "--json")
+
+    assert here.code == there.code == 0
+    assert here.objects == there.objects
+    (found,) = here.objects
+    assert (found["actions"], found["first"]) == (2, {run_id: 2} if found["changes"][0]["seq"] == 2 else {run_id: 1})
+    assert {(c["change"], c["where"]) for c in found["changes"]} == {
+        ("newly-denied", "web-1 systemctl restart worker-1"),
+        ("newly-denied", "web-1 systemctl restart worker-2"),
+    }
+
+
+def test_a_forbidden_change_fails(remit: Remit, run_id: str, policy: Path) -> None:
+    ask(run_id)
+    for forbidden, code in ((("newly-denied",), 1), (("newly-allowed",), 0), (("newly-allowed", "newly-denied"), 1)):
+        options = [word for kind in forbidden for word in ("--forbid", kind)]
+        assert remit("policy", "replay", "--policy", str(policy), *options).code == code
+    assert (
+        remit("policy", "replay", "--policy", str(policy), "--since", "2099-01-01", "--forbid", "newly-denied").code
+        == 0
+    )
+    assert remit("policy", "replay", "--policy", str(policy), "--from", str(policy)).code == 2
+    assert remit("policy", "replay", "--policy", str(policy), "--since", "1d", "--from", str(policy)).code == 2
