@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agent.store.store import Store
-from policies.action import Action, canonical_json
-from policies.grounds import recipients, stands_in, trusted_fields
+from policies.action import Action
+from policies.grounds import asked_in, recipients, stands_in, trusted_fields, words_of
 from policies.labels import Integrity
 from policies.outcome import Done, Observation
 from policies.rules import Policy
 
 _SOURCES = "sources"
+_Told = tuple[tuple[str, ...], str]
 
 
 class Grounds:
@@ -17,15 +20,17 @@ class Grounds:
 
     def __init__(self, store: Store, run: str, task: str) -> None:
         self._store, self._run, self._task = store, run, task
-        self._texts: dict[str, tuple[str, ...]] = {}
+        self._texts: dict[str, _Told] = {}
 
     def of(self, action: Action) -> frozenset[str]:
         """Those recipients of `action` that one of these named, each whole."""
         wanted = {value for values in recipients(action).values() for value in values}
         if not wanted:
             return frozenset()
-        texts = [self._task, *self._told()]
-        return frozenset(value for value in wanted if any(stands_in(value, text) for text in texts))
+        named = {value for value in wanted if stands_in(value, self._task)}
+        for texts, asked in self._told():
+            named |= {v for v in wanted if any(stands_in(v, text) for text in texts) and not stands_in(v, asked)}
+        return frozenset(named)
 
     def note(self, policy: Policy, action: Action, seq: int, seen: Observation) -> None:
         """Keep that what submission `seq` gave is, or holds, the words of a trusted source. Again is the same."""
@@ -33,20 +38,15 @@ class Grounds:
         fields = [] if whole else trusted_fields(policy.trust, action, seen.label, seen.data)
         if whole or fields:
             known = self._store.documents.get(self._run, _SOURCES) or {}
-            self._store.documents.put(self._run, _SOURCES, known | {str(seq): fields})
+            told = {"kind": action.kind, "fields": fields, "asked": asked_in(action)}
+            self._store.documents.put(self._run, _SOURCES, known | {str(seq): told})
 
-    def _told(self) -> list[str]:
-        """The words of trusted sources so far."""
-        for seq, fields in (self._store.documents.get(self._run, _SOURCES) or {}).items():
+    def _told(self) -> Iterable[_Told]:
+        """The words of trusted sources so far, each with what it was asked."""
+        for seq, told in (self._store.documents.get(self._run, _SOURCES) or {}).items():
             if seq not in self._texts:
                 row = self._store.records.submission(self._run, int(seq))
-                outcome = row.outcome if row else None
-                self._texts[seq] = _words(outcome.observation, fields) if isinstance(outcome, Done) else ()
-        return [text for texts in self._texts.values() for text in texts]
-
-
-def _words(seen: Observation, fields: list[str]) -> tuple[str, ...]:
-    if not fields:
-        return (seen.text,)
-    data = seen.data if isinstance(seen.data, dict) else {}
-    return tuple(canonical_json(data[name]).decode() for name in fields if name in data)
+                seen = row.outcome.observation if row and isinstance(row.outcome, Done) else None
+                texts = words_of(told["kind"], told["fields"], seen.text, seen.data) if seen else ()
+                self._texts[seq] = texts, told["asked"]
+        return self._texts.values()

@@ -127,7 +127,8 @@ class _Judgement:
         """What allow and ask rules, the mandate and the answers so far add up to."""
         action, asks = self.action, [rule for rule in rules if rule.effect == "ask"]
         approvers = _strictest(asks)
-        step = self.mandate.fit(action) if self.mandate else None
+        grounded = self.request.grounded
+        step = self.mandate.fit(action, grounded) if self.mandate else None
         mode = max((AskMode(rule.ask or "each") for rule in asks), key=_MODES.index, default=None)
         reason = f"{_named(asks or rules)} {'asks first' if asks else 'allows it'}: {(asks or rules)[0].why}"
         # A model call is bound by the run's limits instead.
@@ -150,6 +151,7 @@ class _Judgement:
             rules=tuple(rule.id for rule in rules),
             reason=reason,
             planned=step.n if step else None,
+            row=self.mandate.row(step, action, grounded) if self.mandate and step and bound else None,
             ask=mode,
             approvers=approvers,
             obligations=self._obligations(rules),

@@ -29,8 +29,8 @@ from policies.errors import (
     RedactionError,
     SubmissionConflict,
 )
-from policies.ledger import Draft, Event
 from policies.grounds import labelled
+from policies.ledger import Draft, Event
 from policies.mandate import Mandate
 from policies.outcome import Done, Failed, Observation, Outcome, Refused, Unknown, Waiting
 from policies.people import People, counted
@@ -232,7 +232,7 @@ class Gate:
         reserved = (*obligations.reservations, *run_reservations(request, self._policy))
         entry = self._entry("intent", request, decision, approved_by=list(request.approved_by))
         try:
-            self._commit(request, None, entry, reserve=reserved, spend=planned, planned=planned)
+            self._commit(request, None, entry, reserve=reserved, spend=planned, planned=planned, row=decision.row)
         except LimitReached as error:
             return self._refuse(request, _denied(decision, str(error), rule="limit"))
         return await self._act(request, decision, reserved, planned)
@@ -445,6 +445,7 @@ class Gate:
         spend: int | None = None,
         unspend: int | None = None,
         planned: int | None = None,
+        row: tuple[str, ...] | None = None,
     ) -> None:
         self._records.commit(
             Submission(
@@ -453,6 +454,7 @@ class Gate:
                 digest=request.action.digest,
                 outcome=outcome,
                 planned=planned,
+                row=row,
             ),
             (entry,),
             epoch=request.epoch,
@@ -509,7 +511,10 @@ def _before(mandate: Mandate | None, planned: int | None) -> Mandate | None:
     if mandate is None or planned is None:
         return mandate
     spent = max(0, mandate.spent.get(planned, 0) - 1)
-    return mandate.model_copy(update={"spent": {**mandate.spent, planned: spent}})
+    # Which row it took is not known here, but it took one.
+    return mandate.model_copy(
+        update={"spent": {**mandate.spent, planned: spent}, "used": {**mandate.used, planned: ()}}
+    )
 
 
 def _secrets_in(action: BrowserSubmit) -> set[str]:

@@ -11,10 +11,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
+from urllib.parse import unquote_plus
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from policies.action import Action, EffectClass, Name, Text, Value, canonical_url
+from policies.action import Action, EffectClass, Name, Text, Value, canonical_json, canonical_url
 from policies.labels import Integrity, Label
 from policies.match.command import CommandPattern
 from policies.match.url import UrlPattern, place
@@ -36,7 +37,8 @@ class Source(Value):
     """An origin that the operator trusts: reading it taints nothing, and it may name recipients.
 
     Pages by `url` (only when every frame is of that host), a `server` or some `commands` on it, or a `tool`; with
-    `field`, only that entry of the tool's result is trusted, and reading the rest taints as ever.
+    `field`, only that entry of the tool's result, or what stands in the one control of that name when the page
+    is opened, is trusted, and reading the rest taints as ever.
     """
 
     url: Annotated[tuple[UrlPattern, ...], *_OneOrMany] | None = None
@@ -51,8 +53,8 @@ class Source(Value):
             yield "a trusted source is one of 'url', 'server' and 'tool'"
         if self.commands and not self.server:
             yield "'commands' of a trusted source run on a 'server'"
-        if self.field is not None and not self.tool:
-            yield "'field' of a trusted source is in the result of a 'tool'"
+        if self.field is not None and self.server:
+            yield "'field' of a trusted source is in the result of a 'tool', or on a page by its 'url'"
         if any(pattern.names_host is None for pattern in self.url or ()):
             yield "a trusted source names its host"
 
@@ -88,6 +90,26 @@ def labelled(trust: Iterable[Source], action: Action, label: Label, data: JsonVa
 def trusted_fields(trust: Iterable[Source], action: Action, label: Label, data: JsonValue) -> list[str]:
     """Names of the entries of a result that are trusted, where not all of it is."""
     return sorted({s.field for s in trust if s.field is not None and s.told(action, label, data)})
+
+
+def words_of(kind: str, fields: Iterable[str], text: str, data: JsonValue) -> tuple[str, ...]:
+    """The trusted words of a result: those of its trusted fields, or all if none is named.
+
+    A page that was not opened just now may show what was typed into it; it names nobody.
+    """
+    if kind.startswith("browser.") and kind != "browser.open":
+        return ()
+    if not fields:
+        return (text,)
+    if kind == "browser.open":
+        shown = (re.findall(rf'(?m)^ *- [a-z]+ "{re.escape(name)}"(?: \[[^\]]*\])*: *(.+)$', text) for name in fields)
+        return tuple(found[0].strip("\"'") for found in shown if len(found) == 1)
+    return tuple(canonical_json(data[name]).decode() for name in fields if isinstance(data, dict) and name in data)
+
+
+def asked_in(action: Action) -> str:
+    """What an action says itself, escapes undone: a source that only repeats it names nobody."""
+    return unquote_plus(action.canonical.decode())
 
 
 def recipients(action: Action) -> dict[str, tuple[str, ...]]:

@@ -27,6 +27,7 @@ from policies.action import (
 )
 from policies.match.path import PathPattern, glob
 from policies.match.url import UrlPattern, place
+from policies.rows import Row, Table
 
 _parsed = lru_cache(maxsize=1024)(UrlPattern.parse)
 
@@ -97,7 +98,7 @@ class Condition(Value):
 
 
 class PlannedStep(Value):
-    """One intended read or effect. `at_most` bounds it; `per_row_of` bounds it further by a table's rows."""
+    """One intended read or effect. `at_most` bounds it; `per_row_of` makes each effect that of one row of a table."""
 
     n: Annotated[int, Field(ge=1)]
     title: Text
@@ -139,23 +140,44 @@ class Mandate(Value):
     accepted: Acceptance | None = None
     spent: dict[int, int] = Field(default_factory=dict)
     rows: dict[int, int] = Field(default_factory=dict)
-    """Rows of the table that a step produced, once known."""
+    """How many rows the table has that a step produced, once known."""
+    tables: dict[int, Table] = Field(default_factory=dict)
+    """Those tables, where another step goes over their rows."""
+    used: dict[int, tuple[Row, ...]] = Field(default_factory=dict)
+    """The rows that a step was done for."""
     met: frozenset[int] = frozenset()
     """Steps whose `only_if` holds now."""
     hosts: frozenset[str] = frozenset()
     """Host names in the requester's own words: grounds for a sink."""
 
-    def fit(self, action: Action) -> PlannedStep | None:
+    def fit(self, action: Action, grounded: frozenset[str] = frozenset()) -> PlannedStep | None:
         """The first step that covers `action` and is not used up; reads use nothing up.
 
-        Nothing fits before acceptance, before the rows a step counts on are known, or while its condition
-        does not hold.
+        Nothing fits before acceptance, before the rows a step counts on are known, for no row of them, or while
+        its condition does not hold.
         """
         if self.accepted is None or self.accepted.plan_digest != self.plan.digest:
             return None
         return next(
-            (s for s in self.plan.steps if s.kind == action.kind and self._open(s) and s.pins.fit(action)), None
+            (
+                s
+                for s in self.plan.steps
+                if s.kind == action.kind
+                and self._open(s)
+                and s.pins.fit(action)
+                and (
+                    s.per_row_of is None
+                    or action.effect is EffectClass.READ
+                    or self.row(s, action, grounded) is not None
+                )
+            ),
+            None,
         )
+
+    def row(self, step: PlannedStep, action: Action, grounded: frozenset[str] = frozenset()) -> Row | None:
+        """The row that `action` is for, of those that the step was not done for yet; `grounded` as in `Request`."""
+        table = self.tables.get(step.per_row_of) if step.per_row_of is not None else None
+        return table.row_for(action, step.pins, self.used.get(step.n, ()), grounded) if table else None
 
     def _open(self, step: PlannedStep) -> bool:
         most = step.at_most

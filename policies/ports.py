@@ -65,6 +65,8 @@ class Submission:
     digest: str
     outcome: Outcome | None
     planned: int | None = None
+    row: tuple[str, ...] | None = None
+    """The row that `spend` uses up, where the step goes over the rows of a table; only on its way in."""
 
 
 class Records(Protocol):

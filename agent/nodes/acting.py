@@ -95,7 +95,7 @@ async def act(work: Work, state: State) -> Update:
         case Done(observation=seen):
             work.grounds.note(work.policy, action, seq, seen)
             if step is not None:
-                note_evidence(work, step, seq, seen)
+                note_evidence(work, step, action, seq, seen)
             update = _tell_model(work, state, index, _quoted(seen), seq=after)
             return update | {"label": label_json(label_of(state).join(seen.label))}
         case Refused():

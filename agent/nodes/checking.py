@@ -13,19 +13,21 @@ from policies.ledger import Draft
 from policies.mandate import CommandSays, FileHas, Mandate, PageShows, PlannedStep
 from policies.match.url import UrlPattern
 from policies.outcome import Done, Observation
+from policies.rows import table_of
 
 Update = dict[str, Any]
 _LOOKS = frozenset({"file.read", "file.list", "table.read", "browser.open", "browser.read", "server.read"})
 """Kinds of steps that only look: their check says the same, done or not."""
 
 
-def note_evidence(work: Work, step: PlannedStep, seq: int, seen: Observation) -> None:
+def note_evidence(work: Work, step: PlannedStep, action: Action, seq: int, seen: Observation) -> None:
     """Keep what a step's result says: rows for `per_row_of`, words for `only_if`, a page's answer. Once for a `seq`."""
     mandate = work.mandate()
     if mandate is None:
         return
     if seen.rows is not None:
-        work.store.mandates.note_rows(work.run, step.n, seen.rows)
+        part, first = table_of(action, seen.text)
+        work.store.mandates.note_rows(work.run, step.n, seen.rows, part, first)
     met = set(mandate.met)
     for later in mandate.plan.steps:
         if later.only_if and later.only_if.step == step.n:

@@ -52,7 +52,7 @@ REMOVALS: dict[str, tuple[str, str, str]] = {
     ),
     "tests/policies/test_gate.py::test_the_intent_is_in_the_ledger_before_the_effect_and_the_outcome_after": (
         "policies/gate.py",
-        "self._commit(request, None, entry, reserve=reserved, spend=planned, planned=planned)",
+        "self._commit(request, None, entry, reserve=reserved, spend=planned, planned=planned, row=decision.row)",
         "pass",
     ),
     "tests/agent/test_whole_runs.py::test_what_the_model_says_of_its_work_verifies_nothing": (

@@ -135,7 +135,6 @@ def test_one_reminder_for_each_row_and_no_more(practice):
     assert "no unspent step of the accepted plan covers this browser.submit" in line_with(said, "no unspent step")
 
 
-@pytest.mark.xfail(strict=True, reason="a step per row is bounded by the number of rows, not by what stands in them")
 def test_an_order_that_is_not_in_the_table_gets_no_reminder(practice):
     shown(
         practice, a_reminder_for_another_order, policy=by_rows(practice), task="Remind the customers at shop.example."

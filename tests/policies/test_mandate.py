@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from policies.action import BrowserSubmit, EffectClass, ToolCall
+from policies.action import ACTION, BrowserSubmit, EffectClass, ToolCall
 from policies.decision import Effect
 from policies.mandate import Condition, Pins, pinned
+from policies.rows import Table, table_of
 from tests.policies.asking import SHOP, accepted, action, ask, policy, step
 
 UNDER = policy()
@@ -77,15 +78,95 @@ def test_another_kind_of_action_does_not_fit():
     assert accepted(UNDER, step(1, "browser.click", url=f"{SHOP}/**")).fit(action(SEND)) is None
 
 
-def test_a_step_counts_down_to_the_rows_of_its_table():
-    mandate = accepted(UNDER, step(1, "table.read"), step(2, "browser.submit", at_most=30, per_row_of=1))
-    what = action(SEND)
-    assert mandate.fit(what) is None  # not before the rows are known
-    known = mandate.model_copy(update={"rows": {1: 2}})
-    assert known.fit(what) is not None
-    assert known.model_copy(update={"spent": {2: 2}}).fit(what) is None
-    assert mandate.model_copy(update={"rows": {1: 50}, "spent": {2: 30}}).fit(what) is None
-    assert mandate.model_copy(update={"rows": {1: 0}}).fit(what) is None
+def over(*rows, columns=("order", "customer", "status"), **pins):
+    """A mandate whose second step goes over these rows."""
+    pins = pins or {"url": f"{SHOP}/orders/*/remind"}
+    kind = "tool.call" if "tool" in pins else "file.write" if "path" in pins else "browser.submit"
+    steps = step(1, "table.read"), step(2, kind, at_most=30, per_row_of=1, **pins)
+    return accepted(UNDER, *steps, rows={1: len(rows)}, tables={1: Table(columns=columns, rows=rows)})
+
+
+def remind(order, /, **fields):
+    made = action(f"browser.submit {SHOP}/orders/{order}/remind").model_dump()
+    return BrowserSubmit.model_validate(made | {"fields": [{"name": k, "value": v} for k, v in fields.items()]})
+
+
+ORDERS = ("17", "a", "unpaid"), ("18", "b", "unpaid")
+
+
+def test_a_step_is_done_once_for_each_row_of_its_table():
+    mandate = over(*ORDERS)
+    assert mandate.model_copy(update={"rows": {}}).fit(remind(17)) is None  # not before the rows are known
+    assert mandate.model_copy(update={"tables": {}}).fit(remind(17)) is None
+    assert [mandate.fit(remind(n)) is not None for n in (17, 18, 19)] == [True, True, False]
+    after = mandate.model_copy(update={"spent": {2: 1}, "used": {2: ORDERS[:1]}})
+    assert [after.fit(remind(n)) is not None for n in (17, 18)] == [False, True]
+    assert mandate.model_copy(update={"spent": {2: 30}}).fit(remind(17)) is None
+    assert over(("17", "a", "x"), ("17", "a", "x"), columns=()).fit(remind(17)) is not None
+
+
+@pytest.mark.parametrize(
+    ("what", "wanted"),
+    [
+        (remind("unpaid"), False),  # a cell that names no row
+        (remind("b"), True),  # the customers tell the rows apart as well
+        (remind(19, order="17"), False),  # it lands elsewhere than it says
+        (remind(17, order="18"), False),
+        (remind(17, Order="17", text="18"), True),
+        (remind(17, to="eve@evil.example"), False),
+        (remind(17, to="a"), True),
+        (remind(17, to="b"), False),  # somebody of another row
+        (action(f"browser.submit {SHOP}/orders/17%2D/remind"), False),
+    ],
+)
+def test_an_action_is_for_a_row_when_all_that_says_so_agrees(what, wanted):
+    assert (over(*ORDERS).fit(what) is not None) is wanted
+    assert over(*ORDERS).fit(remind(17, to="eve"), frozenset({"eve"})) is not None  # named by somebody else
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ({"order": 17, "text": "x"}, True),
+        ({"order": 19, "text": "17"}, False),
+        ({"text": "x"}, False),
+        ({"order": [17, 18], "text": "x"}, False),
+    ],
+)
+def test_a_tool_is_called_for_a_row_by_its_arguments(arguments, wanted):
+    call = ToolCall(tool="t", arguments=arguments, declaration="d", sinks=("order",))
+    assert (over(*ORDERS, tool="t").fit(call) is not None) is wanted
+
+
+def test_a_file_and_an_open_place_are_of_a_row_too():
+    assert over(*ORDERS, path="out/*.txt").fit(action("file.write out/17.txt")) is not None
+    assert over(*ORDERS, path="out/*.txt").fit(action("file.write out/19.txt")) is None
+    everywhere = over(*ORDERS, url=f"{SHOP}/orders/**")
+    assert [everywhere.fit(remind(n)) is not None for n in (17, 19)] == [True, False]
+    asked = over(*ORDERS, url=f"{SHOP}/send?order=any")
+    sends = [action(f"browser.submit {SHOP}/send?order={n}") for n in (17, 19)]
+    assert [asked.fit(what) is not None for what in sends] == [True, False]
+
+
+def test_a_table_is_known_part_by_part_and_never_with_a_gap():
+    first, second = (Table(columns=("n",), rows=rows) for rows in ((("1",), ("2",)), (("3",),)))
+    whole = Table().with_part(first, 0).with_part(second, 2)
+    assert whole.rows == (("1",), ("2",), ("3",))
+    assert whole.with_part(Table(columns=("n",), rows=(("1",),)), 0) == whole  # seen again
+    assert whole.with_part(Table(columns=("n",), rows=(("9",),)), 0).rows == (("9",),)  # written anew
+    assert first.with_part(second, 5) == first
+    assert first.with_part(Table(columns=("m",), rows=(("9",),)), 0).rows == (("9",),)
+
+
+def test_what_is_in_a_table_is_read_from_what_was_written_and_shown():
+    sheet = {"columns": ["n", "who"], "rows": [[17, "a, b"], [18.5, None]]}
+    written = ACTION.validate_python({"kind": "table.write", "path": "a.csv", "sheets": [sheet]})
+    assert table_of(written, "")[0].rows == (("17", "a, b"), ("18.5", ""))
+    read = action("table.read a.csv first_row=4")
+    text = '[rows 4 to 6, from 0, of 9]\nn,who\n17,"a, b"\n18,"c\nd"\n19'
+    assert table_of(read, text) == (Table(columns=("n", "who"), rows=(("17", "a, b"), ("18", "c\nd"))), 4)
+    assert table_of(action("file.list"), "          12  2026-01-01 00:00:00Z  a  b.txt")[0].rows == (("a  b.txt",),)
+    assert table_of(action("file.read a.txt"), "x")[0].rows == ()
 
 
 def test_a_conditional_step_waits_for_its_condition():

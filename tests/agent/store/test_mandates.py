@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from policies.errors import AnswerRefused, LimitReached
 from policies.mandate import PlannedStep
+from policies.rows import Table
 from tests.agent.store.conftest import NOW, acceptance, done, intent, plan
 
 
 def _spend(store, seq, n):
     store.records.commit(intent(seq, planned=n), [], epoch=1, spend=n, now=NOW)
+
+
+def _table(*names):
+    return Table(columns=("order",), rows=tuple((name,) for name in names))
+
+
+def test_a_row_is_used_once_and_given_back_with_its_step(store, opened):
+    store.mandates.set_plan("r1", plan(), ())
+    store.mandates.accept("r1", acceptance(plan()))
+    store.mandates.note_rows("r1", 1, 3, _table("17", "18"))
+
+    def spend(seq, row):
+        wanted = replace(intent(seq, planned=2), row=row)
+        store.records.commit(wanted, [], epoch=1, spend=2, now=NOW)
+
+    spend(0, ("17",))
+    for refused in (("17",), ("19",), None):
+        with pytest.raises(LimitReached):
+            spend(1, refused)
+    assert opened().mandates.get("r1").used == {2: (("17",),)}
+    for _ in range(2):
+        store.records.commit(done(0, planned=2), [], epoch=1, unspend=2, now=NOW)
+    assert (store.mandates.get("r1").used, store.mandates.get("r1").spent) == ({2: ()}, {2: 0})
+    spend(2, ("18",))
+    spend(3, ("17",))
+    store.mandates.set_plan("r1", plan("again"), ())
+    kept = store.mandates.get("r1")  # by the steps that stand in both plans
+    assert (kept.used, kept.tables) == ({2: (("18",), ("17",))}, {1: _table("17", "18")})
+
+
+def test_only_tables_that_a_step_goes_over_are_kept(store):
+    store.mandates.set_plan("r1", plan(), ())
+    store.mandates.note_rows("r1", 3, 1, _table("17"))
+    store.mandates.note_rows("r1", 1, 2, _table("17"))
+    store.mandates.note_rows("r1", 1, 2, _table("18"), 1)
+    assert store.mandates.get("r1").tables == {1: _table("17", "18")}
 
 
 def _step(n, title):
