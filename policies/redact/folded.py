@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import html
 import re
 import unicodedata
@@ -13,8 +14,13 @@ from urllib.parse import unquote
 WIDE, INVISIBLE, MASK = b"\x80", b"\x81", b"\x82"
 """Stand for: any character without an ASCII form, a zero-width one, and a place already taken by a handle."""
 
-MARKED = "密码口令钥是为"
-"""Chinese characters that patterns need to tell apart; the rest are `WIDE`. Room for about 100."""
+MARKED = (
+    "密码口令钥是为私牌授权元"
+    "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领挂学警港澳"  # licence plates
+    "省市区县镇乡村路街道巷弄号楼栋幢座单室层地址住"  # addresses
+    "护照通行证回台湾胞电话手机订运流水批"  # what stands before a number
+)
+"""Chinese characters that patterns need to tell apart; the rest are `WIDE`. Room for 112."""
 
 BLANKS = b" \t\r\n\x0b\x0c" + INVISIBLE
 
@@ -30,6 +36,14 @@ _ESCAPE = re.compile(
     rb"|\x81"
 )
 _LONGEST_ESCAPE = 12
+# Fifteen characters hold the shortest number worth finding. In lines of 60 to 76 as mail and PEM wrap it, or in one.
+_BASE64_TEXT = re.compile(
+    rb"(?<![\w+/-])(?:[\w+/-]{60,76}(?:\r?\n[\w+/-]{60,76})*(?:\r?\n[\w+/-]{1,76})?|[\w+/-]{14,})={0,2}(?![\w+/-])",
+    re.ASCII,
+)
+_UNJOINED = re.compile(rb"[A-Za-z0-9]{14,}={0,2}")
+_JOINTS = b"+/_-"
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
@@ -69,14 +83,20 @@ class Folded:
         near = _ESCAPE.finditer(self.data, max(0, at - _LONGEST_ESCAPE), at + _LONGEST_ESCAPE)
         return any(match.start() < at < match.end() for match in near)
 
-    def layers(self) -> Iterator[Folded]:
-        """This layer, then the ones with JSON, URL and HTML escapes taken off, each from the one before."""
+    def layers(self, rounds: int = _ROUNDS) -> Iterator[Folded]:
+        """This layer, then the ones with JSON, URL and HTML escapes taken off, each from the one before, and at last
+        what stands in base64 in the last of them, with its own layers."""
         yield (layer := self)
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             if _ESCAPE.search(layer.data) is None:
-                return
+                break
             layer = layer.replaced((m.start(), m.end(), _decode(m[0])) for m in _ESCAPE.finditer(layer.data))
             yield layer
+        if rounds and (blobs := list(_blobs(layer.data))):
+            ends = [0, *(end for _, end, _ in blobs)]
+            gaps = ((end, blob[0], b"\n") for end, blob in zip(ends, blobs, strict=False))
+            changes = [each for pair in zip(gaps, blobs, strict=True) for each in pair]
+            yield from layer.replaced([*changes, (ends[-1], len(layer.data), b"\n")]).layers(rounds - 1)
 
     def squeezed(self) -> Folded:
         """The layer without blanks and invisible characters."""
@@ -95,6 +115,32 @@ class Folded:
         above._runs.append((at, done, True))
         above.data = b"".join((*parts, self.data[done:]))
         return above
+
+
+def _blobs(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Every stretch that is base64 of a text, and that text; a path or name before it is told from it by its joints."""
+    for match in _BASE64_TEXT.finditer(data):
+        parts = [match.span()]
+        if match[0].translate(None, _JOINTS) != match[0]:
+            parts += [
+                (match.start() + each.start(), match.start() + each.end()) for each in _UNJOINED.finditer(match[0])
+            ]
+        for start, end in parts:
+            if (plain := _from_base64(data[start:end])) is not None:
+                yield start, end, plain
+                if (start, end) == match.span():
+                    break
+
+
+def _from_base64(blob: bytes) -> bytes | None:
+    core = blob.rstrip(b"=").translate(_STANDARD, b"\r\n")
+    if len(core) % 4 == 1 or b"\x00" in binascii.a2b_base64(core[: min(16, len(core) & ~3)]):
+        return None
+    try:
+        text = binascii.a2b_base64(core + b"=" * (-len(core) % 4)).decode("utf-8")
+    except (ValueError, binascii.Error):
+        return None
+    return fold(text) if all(each.isprintable() or each in "\t\r\n" for each in text) else None
 
 
 def _decode(escape: bytes) -> bytes:

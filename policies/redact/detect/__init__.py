@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from policies.redact.detect.context import CONTEXT
 from policies.redact.detect.credentials import CREDENTIALS
 from policies.redact.detect.detector import Detector, Family
-from policies.redact.detect.personal import EMAIL, NUMBERS, normal
+from policies.redact.detect.personal import EMAIL, NUMBERS, PLACES, normal
 
-FAMILIES: tuple[Family, ...] = (CREDENTIALS, EMAIL, NUMBERS)
+FAMILIES: tuple[Family, ...] = (CREDENTIALS, EMAIL, NUMBERS, PLACES, CONTEXT)
 """All that is looked for; where two claim the same span, the earlier wins."""
 
 SECRET_TYPES: frozenset[str] = frozenset({"secret", *(detector.type for detector in CREDENTIALS.detectors)})

@@ -17,6 +17,7 @@ from policies.redact.folded import MASK
 ALNUM = frozenset((string.ascii_letters + string.digits).encode("ascii") + MASK)
 WORD = ALNUM | frozenset(b"_-")
 NOTHING: frozenset[int] = frozenset()
+_WORDS_BEFORE = 32
 
 
 Pattern = re.Pattern[bytes]
@@ -59,6 +60,8 @@ class Detector:
     number: bool = False
     """Refused when a letter or digit follows, or `.` or `-` joins it to a digit: it is part of
     an amount, a date or a longer number."""
+    unless: Pattern | None = None
+    """Refused where this is found in the few characters before the match: they call it something else."""
     learn: bool = False
     """Known only by its context, so its value is looked for literally from then on."""
 
@@ -81,6 +84,8 @@ class Detector:
 
     def _stands_alone(self, data: bytes, start: int, end: int) -> bool:
         if start and data[start - 1] in self.before:
+            return False
+        if self.unless is not None and self.unless.search(data[max(0, start - _WORDS_BEFORE) : start]) is not None:
             return False
         left, right = data[max(0, start - 2) : start][::-1], data[end : end + 2]
         return not (self.number and ((right[:1] and right[0] in ALNUM) or _joined(left) or _joined(right)))
