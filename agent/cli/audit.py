@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ from agent.cli import BROKEN, DONE, HELD
 from agent.cli.desk import Desk, JsonOption, RunArgument, desk
 
 if TYPE_CHECKING:
+    from agent.audit.page import Section
+    from agent.audit.report import Report
     from agent.store.runs import Run
 
 
@@ -25,6 +28,7 @@ def register(app: typer.Typer) -> None:
     audit.command("show")(show)
     audit.command("verify")(verify)
     audit.command("export")(export)
+    audit.command("report")(report)
     audit.command("key")(key)
     audit.command("erase")(erase)
     app.add_typer(audit, name="audit")
@@ -84,19 +88,30 @@ def verify(
         return BROKEN if broken else DONE
 
 
+class Format(StrEnum):
+    """How the ledger is written."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    HTML = "html"
+
+
 def export(
     runs: Annotated[list[str] | None, typer.Argument(help="Ids of runs, or how they begin; all without.")] = None,
+    form: Annotated[Format, typer.Option("--format", help="JSON lines, a sheet, or a page to read.")] = Format.JSONL,
     decisions: Annotated[
         bool, typer.Option("--decisions", help="What was decided and from what, without contents.")
     ] = False,
     since: SinceOption = None,
 ) -> int:
-    """Write the ledger as JSON lines, for the verifier, for policy replay, or to keep."""
-    import sys  # start-up time, like the rest
+    """Write the ledger: as JSON lines for the verifier, for policy replay or to keep, as CSV, or as an HTML page."""
+    import csv  # start-up time, like the rest
+    import sys
     from json import dumps
 
     from agent.audit.export import lines
     from agent.audit.period import since as begun
+    from agent.audit.sheet import rows
 
     with desk() as at:
         wanted = None if not runs else [at.runs.find(run).id for run in runs]
@@ -104,9 +119,148 @@ def export(
             first = begun(since, at.app.clock.now())
             recent = at.app.store.ledger.active(first)
             wanted = [run for run in recent if wanted is None or run in wanted]
-        for line in lines(at.app.store, wanted, at=at.app.clock.now(), decisions=decisions):
+        if form is Format.HTML:
+            _page(at, "Ledger", _chapters(at, wanted, decisions=decisions))
+            return DONE
+        found = lines(at.app.store, wanted, at=at.app.clock.now(), decisions=decisions or form is Format.CSV)
+        if form is Format.CSV:
+            csv.writer(sys.stdout, lineterminator="\n").writerows(rows(found))
+            return DONE
+        for line in found:
             sys.stdout.write(dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
     return DONE
+
+
+def report(
+    quarter: Annotated[str | None, typer.Option(help="A quarter, such as 2026Q4.")] = None,
+    since: Annotated[str | None, typer.Option(help="From then to now: 2026-10-01, or 30d; 90d without it.")] = None,
+    html: Annotated[bool, typer.Option("--html", help="Write an HTML page.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Sum up a time: policies, how people answered, refusals, rules that decided nothing, results nothing verified."""
+    from dataclasses import asdict  # start-up time, like the rest
+
+    from agent.audit import period
+    from agent.audit.report import report as made
+    from agent.errors import BadSettings
+
+    if quarter is not None and since is not None:
+        raise typer.BadParameter("give either --quarter or --since")
+    with desk(as_json=json) as at:
+        now = at.app.clock.now()
+        begin, end = period.quarter(quarter) if quarter else (period.since(since or "90d", now), now)
+        try:
+            policy = at.app.policy()
+        except BadSettings:  # none in force: the past is there all the same
+            policy = None
+        found = made(at.app.store, policy, start=begin, end=end)
+        if json:
+            approvers = [asdict(each) | {"warning": each.warning} for each in found.approvers]
+            at.object(asdict(found) | {"approvers": approvers})
+            return DONE
+        title = at.say("From {begin} to {end}", begin=f"{begin:%Y-%m-%d}", end=f"{end:%Y-%m-%d}")
+        if html:
+            _page(at, title, _summary(at, found))
+            return DONE
+        print(title)
+        for section in _summary(at, found):
+            print(f"\n{section.heading}")
+            for warning in section.warnings:
+                print(f"  {warning}")
+            if rows := list(section.rows):
+                at.rows(section.names, rows)
+            else:
+                print(f"  {section.none}")
+    return DONE
+
+
+def _summary(at: Desk, found: Report) -> Iterator[Section]:
+    """The report as tables."""
+    from agent.audit.page import Section  # start-up time
+
+    say, none = at.say, at.say("none")
+    warnings = [
+        say(
+            "{by} said yes {quick} of {answers} times in under two seconds: were they read?",
+            by=a.by,
+            quick=a.quick_yes,
+            answers=a.answers,
+        )
+        for a in found.approvers
+        if a.warning
+    ]
+    counts = [("runs", found.runs), ("entries", found.entries), ("erasures", found.erasures)]
+    yield Section(heading=say("In all"), names=[say("what"), say("count")], rows=[(say(n), c) for n, c in counts])
+    yield Section(
+        heading=say("Policies"),
+        names=[say(n) for n in ("policy", "first used", "last used", "runs", "decisions", "in force")],
+        rows=[
+            (p.policy[:12], p.first, p.last, p.runs, p.decisions, say("yes") if p.in_force else "")
+            for p in found.policies
+        ],
+        none=none,
+    )
+    yield Section(
+        heading=say("Who answered"),
+        names=[say(n) for n in ("who", "answers", "yes", "share of yes", "seconds (median)")],
+        rows=[
+            (a.by, a.answers, a.yes, f"{a.yes / a.answers:.0%}", "" if a.seconds is None else f"{a.seconds:.1f}")
+            for a in found.approvers
+        ],
+        none=none,
+        warnings=warnings,
+    )
+    yield Section(heading=say("Refusals"), names=[say("rule"), say("count")], rows=found.refusals, none=none)
+    yield Section(
+        heading=say("Rules that decided nothing"), names=[say("rule")], rows=[(r,) for r in found.unused], none=none
+    )
+    yield Section(
+        heading=say("Results that nothing verified"),
+        names=[say(n) for n in ("run", "time", "step", "what")],
+        rows=[(r.run, r.at, r.step or "", say(r.what)) for r in found.unverified],
+        none=none,
+    )
+
+
+def _chapters(at: Desk, wanted: list[str] | None, *, decisions: bool) -> Iterator[Section]:
+    """A table for each run."""
+    from agent.audit.page import Section  # start-up time
+
+    for name in at.app.store.ledger.heads():
+        if wanted is None or name in wanted:
+            run = at.app.store.runs.get(name)
+            title = "" if decisions or not run.title else at.app.redactor(name).redact_text(run.title)
+            fault = at.app.store.ledger.verify(name)
+            yield Section(
+                heading=" ".join([at.say("run"), name, title]).strip(),
+                names=[at.say(n) for n in ("entry", "time", "event", "action", "rules", "what", "policy")],
+                rows=(
+                    (
+                        *(e["index"], e["at"], at.say(e["event"]), e["kind"], " ".join(e["rules"])),
+                        "" if decisions and e["kind"] else at.say.told(e["what"]),
+                        str(e["facts"].get("policy") or "")[:12],
+                    )
+                    for e in told(at, run)
+                ),
+                none=at.say("Its ledger is empty."),
+                warnings=[
+                    at.say(
+                        "BROKEN: run {run}, entry {index}: {why}",
+                        **{**fault.model_dump(), "why": at.say.told(fault.why)},
+                    )
+                ]
+                if fault
+                else [],
+            )
+
+
+def _page(at: Desk, title: str, sections: Iterable[Section]) -> None:
+    import sys  # start-up time
+
+    from agent.audit.page import page
+
+    for piece in page(at.say(title), sections, language=at.say.code):
+        sys.stdout.write(piece)
 
 
 def key(json: JsonOption = False) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sqlite3
 from pathlib import Path
+
+import pytest
 
 from agent.store.runs import RunStatus
 from policies.verifier import faults
@@ -122,3 +126,41 @@ def test_a_run_is_erased_or_a_value_but_not_both(remit: Remit, run_id: str) -> N
     assert remit("audit", "verify").code == 0
     lines = remit("audit", "export", "--decisions").objects
     assert [line["replay"]["missing"][0] for line in lines if "replay" in line] == ["action"]
+
+
+def test_the_ledger_is_written_as_a_sheet_and_as_a_page(remit: Remit, run_id: str) -> None:
+    card = ask(run_id)
+    remit("approve", card)
+
+    heads, *rows = csv.reader(io.StringIO(remit("audit", "export", "--format", "csv").out))
+    told = [dict(zip(heads, row, strict=True)) for row in rows]
+    page = remit("audit", "export", "--format", "html")
+    bare = remit("audit", "export", "--format", "html", "--decisions").out
+
+    assert [(e["event"], e["rules"], e["yes"]) for e in told] == [
+        ("asked", "web1-restart-worker", ""),
+        ("answered", "", "True"),
+    ]
+    assert page.code == 0
+    assert "<td>asked</td><td>server.run</td><td>web1-restart-worker</td><td>run a command on web-1" in page.out
+    assert PHONE not in page.out + bare
+    assert "restart" not in bare.replace("web1-restart-worker", "")
+
+
+def test_the_report_is_told_in_tables_as_json_and_as_a_page_in_both_languages(
+    remit: Remit, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remit("approve", ask(run_id))
+    said, (found,) = remit("audit", "report", "--since", "1d"), remit("audit", "report", "--json").objects
+
+    (approver,) = found["approvers"]
+    assert (approver["answers"], approver["yes"], approver["warning"]) == (1, 1, True)
+    assert f"{approver['by']} said yes 1 of 1 times in under two seconds: were they read?" in said.out
+    assert "web1-restart-worker" not in found["unused"]
+    assert len(found["unused"]) > 3
+    assert remit("audit", "report", "--quarter", "1999Q1").code == 0
+    assert remit("audit", "report", "--quarter", "1999Q1", "--since", "1d").code == 2
+    assert '<h2>Who answered</h2>\n<p class="warning">' in remit("audit", "report", "--html").out
+    monkeypatch.setenv("REMIT_LANGUAGE", "zh")
+    assert "<h2>答复者</h2>" in remit("audit", "report", "--html").out
+    assert "未决定任何事的规则" in remit("audit", "report").out
