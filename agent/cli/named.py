@@ -15,22 +15,32 @@ PolicyOption = Annotated[
 ]
 
 
+class AnyGroup(frozenset[str]):
+    """Nobody answers in a dry run, so a rule may name any group, and no list of people is needed."""
+
+    def __contains__(self, group: object) -> bool:
+        return True
+
+    def __bool__(self) -> bool:
+        return True
+
+
 def named_policy(name: str | None) -> Policy:
-    """The policy in a file, or the preset of that name, or the one in force; BadPolicy, BadSettings."""
+    """The policy in a file, or the preset of that name, or all that is in force here; BadPolicy, BadSettings."""
     from importlib.resources import files  # start-up time
 
     from agent.errors import BadSettings
-    from agent.governance import groups_of, policy_of
+    from agent.governance import policy_of
     from agent.settings import load_settings
     from policies.load import load, loads
 
     settings = load_settings()
-    path = Path(name) if name else settings.policy_path
-    preset = files("policies").joinpath("presets", f"{path.name}.yaml")
-    if name == path.name and not path.exists() and preset.is_file():
-        return loads(preset.read_text("utf-8"), path.name)
-    if not path.exists():
-        raise BadSettings(f"there is no policy {str(path)!r}; make one with: remit init, or name one: --policy FILE")
     if name is None:
-        return policy_of(settings, path, settings.principal)
-    return load(path, practice=settings.practice, groups=groups_of(settings))
+        return policy_of(settings, settings.policy_path, settings.principal)
+    path = Path(name)
+    if path.exists():
+        return load(path, practice=settings.practice, groups=AnyGroup())
+    preset = files("policies").joinpath("presets", f"{path.name}.yaml")
+    if name != path.name or not preset.is_file():
+        raise BadSettings(f"there is no policy {name!r}; make one with: remit init, or name one: --policy FILE")
+    return loads(preset.read_text("utf-8"), name, groups=AnyGroup())
