@@ -22,7 +22,7 @@ from policies.rules import MATCHERS, Policy
 from tests.policies.asking import READ_STRANGERS, accepted, action, ask, cases, listed, step
 
 ROOT = Path(__file__).parents[2]
-PRESETS = ("back-office", "read-only")
+PRESETS = ("back-office", "ops-change", "read-only")
 HANDLES = {d.type for family in FAMILIES for d in family.detectors} | SECRET_TYPES
 
 
@@ -84,7 +84,35 @@ def mutants(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
                 changed = deepcopy(data)
                 del changed["rules"][n][key][m]
                 yield f"{rule['id']}: {key} without {rule[key][m]}", changed
+        for key, value in wider(rule):
+            changed = deepcopy(data)
+            changed["rules"][n][key] = value
+            yield f"{rule['id']}: {key} {value}", changed
         yield f"no {rule['id']}", data | {"rules": data["rules"][:n] + data["rules"][n + 1 :]}
+
+
+def wider(rule: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every matcher of a rule with one of its parts looser: what it names becomes more than that."""
+    for key in ("url", "path"):
+        given = rule[key] if isinstance(rule.get(key), list) else [rule[key]] if key in rule else []
+        for m, pattern in enumerate(given):
+            if isinstance(pattern, str) and not pattern.endswith("/**"):
+                yield key, [*given[:m], f"{pattern.rpartition('/')[0]}/**".removeprefix("/**") or "**", *given[m + 1 :]]
+    given = rule.get("commands", [])
+    given = given if isinstance(given, list) else [given]
+    for m, pattern in enumerate(given):
+        if "args" in pattern and rule["effect"] != "deny":
+            loose = {"program": pattern["program"], "operands": "any"}
+            yield "commands", [*given[:m], loose, *given[m + 1 :]]
+        if rule["effect"] == "deny" and "args" in pattern:
+            yield "commands", [*given[:m], {"program": pattern["program"]}, *given[m + 1 :]]
+        if "reads" not in pattern and pattern.get("operands", "none") not in ("any",) and "args" not in pattern:
+            yield "commands", [*given[:m], pattern | {"operands": "any"}, *given[m + 1 :]]
+        for key in ("options", "operands"):
+            named = pattern.get(key)
+            for part in named if isinstance(named, list) else ():
+                fewer = [one for one in named if one != part]
+                yield "commands", [*given[:m], pattern | {key: fewer}, *given[m + 1 :]]
 
 
 @pytest.mark.parametrize("name", PRESETS)
