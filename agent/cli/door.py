@@ -23,6 +23,7 @@ from agent.cli import (
     init,
     policy,
     practice,
+    redact_command,
     run_command,
     runs_command,
     secrets_command,
@@ -41,7 +42,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-COMMANDS = (run_command, runs_command, answers, audit, policy, secrets_command, tools_command, practice, init, doctor)
+COMMANDS = (
+    *(run_command, runs_command, answers, audit, policy, redact_command),
+    *(secrets_command, tools_command, practice, init, doctor),
+)
 
 
 def _version(wanted: bool) -> None:

@@ -78,8 +78,12 @@ class Redactor:
     Not a boundary for data that no detector and no known secret recognises.
     """
 
-    def __init__(self, run_key: bytes, vault: HandleVault, secrets: Secrets) -> None:
+    def __init__(
+        self, run_key: bytes, vault: HandleVault, secrets: Secrets, types: frozenset[str] | None = None
+    ) -> None:
+        """`types` limits what is looked for, for filters; a run looks for everything."""
         self._run_key = run_key
+        self._types = types
         self._vault = vault
         self._secrets = secrets
         self._learned = Secrets()
@@ -106,7 +110,8 @@ class Redactor:
         # Look again while something is found: for what was learned in this text, and for what a longer candidate hid.
         # The limit keeps the time linear for texts built to be peeled.
         for _ in range(_ROUNDS):
-            spans = _chosen(self._scan(layer, text), taken)
+            wanted = (each for each in self._scan(layer, text) if self._types is None or each.type in self._types)
+            spans = _chosen(wanted, taken)
             if not spans:
                 break
             found += [self._found(span, text) for span in spans]
