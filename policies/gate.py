@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Literal, assert_never
 
 from pydantic import JsonValue
@@ -31,6 +32,7 @@ from policies.errors import (
 )
 from policies.grounds import labelled
 from policies.ledger import Draft, Event
+from policies.limits import UNCOUNTABLE, told_apart
 from policies.mandate import Mandate
 from policies.outcome import Done, Failed, Observation, Outcome, Refused, Unknown, Waiting
 from policies.people import People, counted
@@ -178,6 +180,9 @@ class Gate:
                 return _denied(
                     decision, f"no rule lets the secret {shut[0]!r} go there", rule="secrets", instead=instead
                 )
+        if any(r.amount == UNCOUNTABLE for r in decision.obligations.reservations):
+            reason = "a rule limits a field that is missing here, or there twice, or no plain number"
+            return _denied(decision, reason, rule="limit")
         content = action.model_dump(mode="json", include=set(action.content_fields))
         rest = action.model_dump(mode="json", exclude=set(action.content_fields))
         leaks = [kind for text in (_text(content), *request.leaving) for kind in self._redaction.leaks(text)]
@@ -228,8 +233,10 @@ class Gate:
     async def _carry_out(self, request: Request, decision: Decision) -> Outcome:
         """Record the intent with everything it uses up, act once, record what came of it."""
         planned = decision.planned if request.action.effect is not EffectClass.READ else None
-        obligations = decision.obligations
-        reserved = (*obligations.reservations, *run_reservations(request, self._policy))
+        # Who it is for is the same for a limit in every run, however the runs' handles differ.
+        opened = partial(self._redaction.restore, allowed=decision.obligations.restore)
+        limited = (told_apart(reservation, opened) for reservation in decision.obligations.reservations)
+        reserved = (*limited, *run_reservations(request, self._policy))
         entry = self._entry("intent", request, decision, approved_by=list(request.approved_by))
         try:
             self._commit(request, None, entry, reserve=reserved, spend=planned, planned=planned, row=decision.row)
@@ -297,7 +304,7 @@ class Gate:
         self._commit(
             request,
             outcome,
-            _outcome_entry(request, outcome, told_by),
+            _outcome_entry(request, outcome, told_by, self._policy.digest),
             reserve=tuple(beyond),
             give_back=tuple(back),
             unspend=planned if unused else None,
@@ -490,6 +497,7 @@ def _seen(request: Request) -> dict[str, JsonValue]:
             "readers": None if context.readers is None else [*sorted(context.readers)],
             "origins": [*sorted(context.origins)],
         },
+        "grounded": [*sorted(request.grounded)],
         "attended": request.attended,
         "turn": request.turn,
         "started_at": request.started_at.isoformat() if request.started_at else None,
@@ -543,8 +551,9 @@ def _text(value: JsonValue) -> str:
     return canonical_json(value).decode()
 
 
-def _outcome_entry(request: Request, outcome: Outcome, told_by: tuple[str, ...]) -> Draft:
-    facts: dict[str, JsonValue] = {"action": request.action.digest, "kind": request.action.kind}
+def _outcome_entry(request: Request, outcome: Outcome, told_by: tuple[str, ...], policy: str) -> Draft:
+    facts: dict[str, JsonValue] = {"action": request.action.digest, "kind": request.action.kind, "policy": policy}
+    facts["mandate"] = request.mandate.plan.digest if request.mandate else None
     facts |= {"told_by": list(told_by)} if told_by else {}
     body: JsonValue
     event: Event
@@ -555,6 +564,8 @@ def _outcome_entry(request: Request, outcome: Outcome, told_by: tuple[str, ...])
                 "exit": seen.exit_code,
                 "rows": seen.rows,
                 "files": len(seen.files),
+                "integrity": seen.label.integrity.name.lower(),
+                "private": seen.label.readers is not None,
             }
             body = {"text": seen.text, "data": seen.data, "files": list(seen.files)}
             event = "done"

@@ -18,9 +18,12 @@ Format 1. Every line is one JSON object in UTF-8; `type` says which:
 - `action`: its canonical JSON, `ACTION.validate_python` takes it. `whole`: False when contents were masked or
   redacted; `facts.action` is the digest of the original all the same.
 - `context`: a `Label` as JSON (`integrity` number, `readers` list or null, `origins` list) of what was in view.
+- `grounded`: those recipients that the requester, a trusted source or an endorsement named (a list).
 - `attended`, `turn`, `approved_by` (a list; those whose yes was counted), `started_at` (or null).
 - `mandate`: null, or `plan` (digest, of a `plan` line before it in the run), `accepted` (bool), `spent` and `rows`
-  ({step: count}), `met` and `hosts` (lists). With masked contents the plan's own digest is another one.
+  ({step: count}), `met` and `hosts` (lists). The tables that steps per row go over are contents, and are not here:
+  that a row was left is told by `facts.planned` alone, the step that covered the action then. With masked contents
+  the plan's own digest is another one.
 - `missing`: names of those of the above that were not recorded, by an older version or as the run was erased; then
   they are null here, and must be taken as not known, never as empty.
 - what was decided stands in `facts`: `decision` (allow, ask, deny), `rules`, `policy` (digest), `planned`,
@@ -49,7 +52,7 @@ from policies.redact.handle import handles_in
 FORMAT = 1
 DECIDED = ("intent", "asked", "denied")
 """Events about an action that was judged."""
-_FACTS = ("context", "attended", "turn", "started_at", "mandate")
+_FACTS = ("context", "grounded", "attended", "turn", "started_at", "mandate")
 _NUMBER = re.compile(r"[-+]?[\d,.]{1,12}")
 Line = dict[str, Any]
 Mask = Callable[[str], str]

@@ -77,7 +77,9 @@ async def verify(work: Work, state: State) -> Update:
             if isinstance(step.expect, FileHas):
                 verdict = "failed"
     work.store.documents.put(work.run, "checks", {**checks, str(step.n): {"verdict": verdict, "evidence": evidence}})
-    entry = Draft(event="verified", seq=0, facts={"step": step.n, "verdict": verdict}, body={"evidence": evidence})
+    facts: dict[str, Any] = {"step": step.n, "verdict": verdict}
+    facts |= {"mandate": mandate.plan.digest, "policy": work.policy.digest}
+    entry = Draft(event="verified", seq=0, facts=facts, body={"evidence": evidence})
     work.store.ledger.record(work.run, (entry,), epoch=work.epoch, now=work.clock.now())
     work.tell("verified", text=verdict, step=step.n, more={"evidence": evidence})
     return update

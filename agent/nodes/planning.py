@@ -143,7 +143,8 @@ def ask_about_plan(
         asked_at=now,
         expires_at=now + timedelta(seconds=Approvers().within_s),
     )
-    entry = Draft(event="asked", seq=seq, facts={"plan": plan.digest, "question": question.id})
+    facts: dict[str, Any] = {"plan": plan.digest, "question": question.id, "policy": work.policy.digest}
+    entry = Draft(event="asked", seq=seq, facts=facts)
     row = Submission(run=work.run, seq=seq, digest=plan.digest, outcome=Waiting(question=question.id))
     work.store.records.commit(row, (entry,), epoch=work.epoch, question=question, now=now)
     calls = [c.copy() for c in state["calls"]]

@@ -95,5 +95,5 @@ def _keeps(before: Question, after: Question) -> bool:
 def _answered(question: Question, seq: int, answer: Answer) -> Draft:
     row = question.row(seq)
     facts: dict[str, JsonValue] = {"question": question.id, "yes": answer.yes, "by": answer.by}
-    facts["digest"] = row.digest if row else None
+    facts |= {"digest": row.digest if row else None, "policy": question.policy_digest}
     return Draft(event="answered", seq=seq, facts=facts, body={"because": answer.because} if answer.because else None)

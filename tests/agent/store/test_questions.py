@@ -34,7 +34,7 @@ def test_an_answer_closes_the_question_and_stands_in_the_ledger(store, opened):
     assert [row.answers for row in kept.rows] == [(_yes(),), (no,)]
     first, second = store.ledger.entries("r1")
     assert (first.event, first.seq) == ("answered", 0)
-    assert first.facts == {"question": "q1", "digest": "d0", "yes": True, "by": "boss"}
+    assert first.facts == {"question": "q1", "digest": "d0", "yes": True, "by": "boss", "policy": "p"}
     assert (second.facts["yes"], store.ledger.body("r1", 1)) == (False, {"because": "too early"})
     assert store.ledger.verify("r1") is None
 
