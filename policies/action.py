@@ -20,6 +20,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from policies.match.programs import reach
+
 
 class EffectClass(StrEnum):
     """What an action does to the world, by growing weight."""
@@ -475,65 +477,9 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-# Programs that only look, with the options they may carry to still count as looking. An option that is
-# not listed makes the command a write. `systemctl` looks only by its first word.
-_LOOKING: dict[str, str] = {
-    "cat": "-n -A -v",
-    "cut": "-d -f -c --delimiter --fields",
-    "date": "-u -I --iso-8601",
-    "df": "-h -k -m -P -T -i",
-    "du": "-h -s -k -m -d -a --max-depth",
-    "echo": "",
-    "file": "-b",
-    "free": "-h -m -g -k",
-    "grep": "-c -i -n -v -E -F -w -x -o -h -H -l -e -m -A -B -C",
-    "head": "-n -c",
-    "ls": "-l -a -h -t -r -S -1 -R",
-    "ps": "-e -f -o -p",
-    "sha256sum": "",
-    "sort": "-n -r -k -t -u -h",
-    "stat": "-c --format",
-    "tail": "-n -c",
-    "tr": "-d -s -c",
-    "uniq": "-c -d -u -i",
-    "uptime": "-p -s",
-    "wc": "-l -c -w -m",
-}
-_LOOKING_UNITS = frozenset({"is-active", "status", "is-enabled", "show"})
-
-
 def only_reads(pipelines: tuple[tuple[Command, ...], ...]) -> bool:
-    """True when every command is a known looking program with known options and writes to no file."""
-    return all(_looks(command) for pipeline in pipelines for command in pipeline)
-
-
-def _looks(command: Command) -> bool:
-    program, *rest = command.argv
-    name = program.rsplit("/", 1)[-1]
-    if command.stdout is not None or program not in (name, f"/usr/bin/{name}", f"/bin/{name}"):
-        return False
-    if name == "systemctl":
-        return len(rest) >= 1 and rest[0] in _LOOKING_UNITS and not any(a.startswith("-") for a in rest)
-    operands = [a for a in rest if a == "-" or not a.startswith("-")]
-    if name == "uniq" and len(operands) > 1:
-        return False  # `uniq in out` writes its second operand
-    if name == "date" and any(not a.startswith("+") for a in operands):
-        return False  # `date 01010000` sets the clock
-    if name not in _LOOKING:
-        return False
-    options = frozenset(_LOOKING[name].split())
-    return all(_known(argument, options) for argument in rest)
-
-
-def _known(argument: str, options: frozenset[str]) -> bool:
-    if not argument.startswith("-") or argument == "-":
-        return True
-    if argument.split("=", 1)[0] in options or re.fullmatch(r"-\d+", argument):
-        return True
-    if argument.startswith("--") or argument[:2] not in options:
-        return False
-    tail = argument[2:]  # a value joined to its option, or further one-letter options
-    return set(tail) <= set("0123456789,.:;|+") or all(f"-{c}" in options for c in tail)
+    """True when every command is one that the shipped grammars know to read only, and writes to no file."""
+    return all(c.stdout is None and reach(c.argv) is not None for pipeline in pipelines for c in pipeline)
 
 
 def _strings(value: Any) -> list[str]:

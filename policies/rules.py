@@ -19,7 +19,8 @@ from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
 from policies.action import KINDS, ActionBase, Command, Name, Text, Value, canonical_json, canonical_url
 from policies.grounds import Source
-from policies.match.command import CommandPattern
+from policies.match.command import AnyCommand, CommandPattern, ReadsPattern
+from policies.match.neutral import neutral
 from policies.match.path import PathPattern, glob
 from policies.match.url import UrlPattern
 from policies.redact.detect import FAMILIES
@@ -130,7 +131,7 @@ class Rule(Value):
     url: Annotated[tuple[UrlPattern, ...], *Many] | None = None
     path: Annotated[tuple[PathPattern, ...], *Many] | None = None
     server: Names | None = None
-    commands: Annotated[tuple[CommandPattern, ...], *Many] | None = None
+    commands: Annotated[tuple[AnyCommand, ...], *Many] | None = None
     tool: Names | None = None
     arguments: dict[str, Argument] | None = None
     """By name: `any`, one value, a list of values, or `{min, max}`. A name ending in `?` may be absent."""
@@ -186,7 +187,7 @@ class Rule(Value):
             if getattr(self, name):
                 yield (name,), f"{name!r} has no meaning in a rule with effect {self.effect}"
         for n, command in enumerate(self.commands or ()):
-            if self.effect != "deny" and command.runs_others:
+            if self.effect != "deny" and isinstance(command, CommandPattern) and command.runs_others:
                 yield ("commands", n), f"{command.program!r} runs other programs; give its exact `args`"
             if self.effect == "deny" and command.model_fields_set - {"program", "args"}:
                 yield ("commands", n), "a rule that denies takes `program` and `args`: words that must not occur"
@@ -307,7 +308,7 @@ def _path_case(text: str) -> _Case:
 
 def _command_case(text: str) -> _Case:
     groups = [(is_bar, tuple(words)) for is_bar, words in groupby(shlex.split(text), lambda word: word == "|")]
-    return _Case(pipelines=(tuple(Command(argv=argv) for is_bar, argv in groups if not is_bar),))
+    return _Case(pipelines=(tuple(Command(argv=neutral(argv)) for is_bar, argv in groups if not is_bar),))
 
 
 def _url(patterns: tuple[UrlPattern, ...], action: Any, mode: Mode) -> bool:
@@ -322,7 +323,7 @@ def _path(patterns: tuple[str, ...], action: Any, mode: Mode) -> bool:
     return any(g.matches(action.path) if mode == "covers" else g.touches(action.path) for g in globs)
 
 
-def _commands(patterns: tuple[CommandPattern, ...], action: Any, mode: Mode) -> bool:
+def _commands(patterns: tuple[CommandPattern | ReadsPattern, ...], action: Any, mode: Mode) -> bool:
     commands = [command for pipeline in action.pipelines for command in pipeline]
     if mode == "touches":
         return any(pattern.touches(command) for command in commands for pattern in patterns)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.action import Command
+from policies.match.neutral import neutral
 from sandbox.errors import OutsideWorkspace
 from sandbox.process import run_trusted
 from sandbox.workspace import parts_of
@@ -45,6 +46,7 @@ Node = dict[str, Any]  # a node of shfmt's tree, read key by key; unknown keys a
 def parse(text: str, *, glob: Glob | None) -> tuple[tuple[Command, ...], ...]:
     """The pipelines of a command line, first to last; each runs only when the one before ended with 0.
 
+    Programs that would run what files name are spelled so that they do not (policies.match.neutral).
     Without `glob` there are no patterns. ToolError, for the model, for everything outside the accepted part,
     for a pattern without a match, and for a redirection out of the run's folder.
     """
@@ -145,7 +147,7 @@ def _command(words: Sequence[str], redirections: dict[str, Any]) -> Command:
     program = words[0]
     if program in _NO_PROGRAM or not program or "=" in program or program.startswith(("%", "-")):
         raise _refusal(f"{program!r} is no program")
-    return Command(argv=tuple(words), **redirections)
+    return Command(argv=neutral(words), **redirections)
 
 
 def _words(word: Node, glob: Glob | None) -> Sequence[str]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import posixpath
 import re
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from policies.action import Command, Value
+from policies.action import Command, Value, canonical_url
+from policies.match.neutral import bare
 from policies.match.path import PathPattern, glob, is_under
+from policies.match.programs import Reach, names, reach
+from policies.match.url import UrlPattern
 
 # Programs that run what their arguments say. Only exact arguments can grant them.
 # Wrappers and shells from issue lists of agents that allowed them by name; interpreters because
@@ -78,7 +82,7 @@ class CommandPattern(Value):
 
     def matches(self, command: Command) -> bool:
         """True when program, every option, every operand and every redirection is inside the pattern."""
-        program, *rest = command.argv
+        program, *rest = bare(command.argv) or command.argv
         if program != self.program or not all(word.isprintable() for word in rest):
             return False
         if not (_redirected(self.stdin, command.stdin) and _redirected(self.stdout, command.stdout)):
@@ -191,3 +195,84 @@ def _value_fits(wanted: OptionValue, value: str) -> bool:
 
 def _name(program: str) -> str:
     return PurePosixPath(program).name.rstrip("0123456789.")
+
+
+# Never read by name: keys and passwords lie there. Not a boundary: whoever reads a whole folder reads them too.
+_KEPT = re.compile(
+    r"\.(ssh|gnupg|aws|azure|kube|docker|netrc|pgpass|my\.cnf|git-credentials|htpasswd|npmrc|pypirc|env(\..*)?|.*_history)|"
+    r"(id_(rsa|dsa|ecdsa|ed25519)|g?shadow|ssh_host_.*_key)[~-]?|.*\.(pem|key|p12|pfx|jks|kdbx|keytab|ovpn)",
+    re.IGNORECASE,
+)
+Root = Annotated[str, Field(pattern=r"^(\.|(/[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*)+)$")]
+
+
+class ReadsPattern(Value):
+    """Any command that only reads, by the grammars we ship: of the programs and groups in `reads`.
+
+    Every path it names lies `under` one of the roots (`.` is the folder it runs in), every url inside `urls`, and ssh
+    goes to one of `hosts`, exactly so, to run what this pattern allows too; `.` is no root there. It writes to no file.
+    """
+
+    reads: Annotated[tuple[str, ...], Field(min_length=1)]
+    under: tuple[Root, ...] = ()
+    urls: tuple[UrlPattern, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        known = names()
+        for name in self.reads:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                raise ValueError(
+                    f"{name!r} is no program or group we know" + (f"; did you mean {near[0]!r}?" if near else "")
+                )
+        return self
+
+    def matches(self, command: Command) -> bool:
+        """True when the command only reads, and everything it names lies inside."""
+        found = reach(command.argv)
+        if found is None or command.stdout is not None:
+            return False
+        return self._admits(found, remote=False) and (command.stdin is None or self._under(command.stdin, self.under))
+
+    def touches(self, command: Command) -> bool:
+        """Always: this pattern cannot refuse, and a rule that denies does not load with it."""
+        return True
+
+    def _admits(self, found: Reach, *, remote: bool) -> bool:
+        roots = tuple(root for root in self.under if not remote or root != ".")
+        return (
+            not found.names.isdisjoint(self.reads)
+            and all(self._under(path, roots) for path in found.paths)
+            and all(self._url(url) for url in found.urls)
+            and (found.host is None or (not remote and found.host in self.hosts))
+            and all(self._admits(each, remote=True) for each in found.remote)
+        )
+
+    def _under(self, path: str, roots: tuple[str, ...]) -> bool:
+        kept = any(_KEPT.fullmatch(part) for part in path.split("/"))
+        return not kept and path != "" and any(is_under(path, root) for root in roots)
+
+    def _url(self, url: str) -> bool:
+        try:
+            made = canonical_url(url)
+        except ValueError:
+            return False
+        return url in (made, made.removesuffix("/")) and any(pattern.matches(made) for pattern in self.urls)
+
+    def __str__(self) -> str:
+        where = [*self.under, *map(str, self.urls), *self.hosts]
+        return f"{', '.join(self.reads)} (reading)" + (f" in {', '.join(where)}" if where else "")
+
+
+def _spelling(given: object) -> str:
+    several = "reads" in given if isinstance(given, dict) else isinstance(given, ReadsPattern)
+    return "several programs" if several else "one program"
+
+
+AnyCommand = Annotated[
+    Annotated[CommandPattern, Tag("one program")] | Annotated[ReadsPattern, Tag("several programs")],
+    Discriminator(_spelling),
+]
+"""What stands under `commands` in a rule."""
