@@ -20,12 +20,17 @@ class RedactedStream:
         self._before = ""
         """The end of what went out, for values whose context it is."""
         self._held = ""
+        self._enough = 2 * reach
+        """How much must be held for another look: many small chunks, or a long value, must not cost a scan each."""
 
     def feed(self, chunk: str) -> str:
         """What can go out now; may be empty."""
         self._held += chunk
-        # Only now and then, so that many small chunks do not cost a scan each.
-        return self._out(len(self._held) - self._reach) if len(self._held) >= 2 * self._reach else ""
+        if len(self._held) < self._enough:
+            return ""
+        out = self._out(len(self._held) - self._reach)
+        self._enough = max(2 * self._reach, len(self._held) * 2 if not out else 0)
+        return out
 
     def close(self) -> str:
         """The rest."""
@@ -34,9 +39,13 @@ class RedactedStream:
     def _out(self, upto: int) -> str:
         # Handles in what went out stay as they are, so that scanning it again changes nothing in it.
         shift = len(self._before)
-        found = self._redactor.redact(self._before + self._held).found
+        whole = self._redactor.redact(self._before + self._held)
+        if upto == len(self._held):
+            return whole.text[shift:]
         own = [match.span() for match in HANDLE.finditer(self._held)]
-        for start, end in sorted([*((each.start - shift, each.end - shift) for each in found), *own], reverse=True):
+        for start, end in sorted(
+            [*((each.start - shift, each.end - shift) for each in whole.found), *own], reverse=True
+        ):
             upto = start if start < upto < end else upto
         if upto <= 0:
             return ""
