@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from policies.redact.detect import FAMILIES
+from policies.redact.detect.detector import Pattern
 from policies.redact.folded import fold
 from policies.redact.literal import Secrets
 from policies.redact.redactor import Redactor
@@ -24,11 +25,22 @@ def run() -> list[tuple[str, float, str]]:
     """Name, figure and unit of each line of the table."""
     redactor = Redactor(b"k" * 32, MemoryVault(), Secrets(f"MADEUP-secret-{i}" for i in range(5)))
     texts = {"English": _ENGLISH, "CSV": _CSV, "Chinese": _CHINESE, "JSON escapes": _JSON, "40 values": _FULL}
-    lines = [(f"redact 4 kB, {name}", _cpu_ms(partial(redactor.redact, text)), "ms") for name, text in texts.items()]
-    data = fold(_CSV)
+    lines = []
     patterns = [detector.pattern for family in FAMILIES for detector in family.detectors]
-    bare = _cpu_ms(lambda: [pattern.search(data) for pattern in patterns])
-    return [*lines, ("bare RE2 scan of the same patterns, CSV", bare, "ms")]
+    for name, text in texts.items():
+        whole = _cpu_ms(partial(redactor.redact, text))
+        bare = _cpu_ms(partial(_scan, patterns, fold(text)))
+        lines.append((f"redact 4 kB, {name}", whole, "ms"))
+        lines.append((f"speed beside a bare RE2 scan of the same patterns, {name}", bare / whole, "x"))
+    return lines
+
+
+def _scan(patterns: list[Pattern], data: bytes) -> None:
+    """Every match of every pattern, and nothing else."""
+    for pattern in patterns:
+        position = 0
+        while (match := pattern.search(data, position)) is not None:
+            position = max(match.end(), match.start() + 1)
 
 
 def _cpu_ms(call: Callable[[], object], times: int = 100) -> float:

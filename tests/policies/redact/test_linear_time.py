@@ -14,6 +14,9 @@ HOSTILE = [
     "1", "1111 ", "11111111111111111a", "eyJ-", "eyJaaaaaaaa.", "a.", "a@", "a@a.aa1", 'password="', "password=", "%25",
     "\\", "&#", "-----BEGIN PRIVATE KEY-----", "ab://a:", "sk-", "bearer ", "13800138000a@b.co", "⟦", "⟦a:", "+1 ",
     "\u200b", "made-up ", "m a d e - u p", "xoxb-", "authorization: basic ",
+    "京A1234", "京A", "地址", "市", "路1", "路1号", "12 Main ", "1 A ", "passport ", "护照", "订单号", "电话", "QUFB", "QUFB" * 16 + "\n",
+    "QUFB-", "密码", "密码a", "DE89 ", "DE", "1.2.3.", "1.2.3.4 ", "a:", "2001:", "name: ", "<password>", "| token ", "curl -u ",
+    "mysql -p", "A123456(", "1 3 8 ", "ding", "sk_live_", "a_b-", "login x password ", "91", "token is ", "&sig=",
 ]  # fmt: skip
 
 
