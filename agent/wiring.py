@@ -237,7 +237,8 @@ class Hands:
         self.redactor = app.redactor(run.id)
         self.facts = app.endpoint_facts()
         self._endpoint = Endpoint(self.facts)
-        self._servers = ServerExecutor(load_inventory(app.settings.home / "servers.yaml"), app.vault)
+        inventory, practice = load_inventory(app.settings.home / "servers.yaml"), app.settings.practice
+        self._servers = ServerExecutor(inventory, app.vault, this_machine=practice)
         self._own = app.own_tools()
         self._work: Work | None = None
         self._pages = BrowserExecutor(

@@ -58,10 +58,19 @@ class BrowserSettings:
     def resolver_rules(self) -> str:
         """The value of Chromium's `--host-resolver-rules`; literal addresses fall under `*` too."""
         known = [n for n in self.hosts if self.open_names or n in self.names]
-        rules = [f"MAP {name}:80 {self.hosts[name]}" for name in known]
+        # This machine is no place of the web: what governs a run may have a console here.
+        rules = ["MAP localhost ~NOTFOUND", "MAP *.localhost ~NOTFOUND"]
+        rules += [f"MAP {name}:80 {self.hosts[name]}" for name in known]
         if not self.open_names:
-            rules += ["MAP * ~NOTFOUND", *(f"EXCLUDE {name}" for name in sorted(self.names - set(known)))]
+            rules += [
+                "MAP * ~NOTFOUND",
+                *(f"EXCLUDE {name}" for name in sorted(self.names - set(known)) if not _here(name)),
+            ]
         return ",".join(rules)
+
+
+def _here(name: str) -> bool:
+    return name == "localhost" or name.endswith(".localhost")
 
 
 class Browser:

@@ -37,9 +37,16 @@ class ServerExecutor:
     kinds = frozenset({"server.run", "server.read", "server.write"})
 
     def __init__(
-        self, inventory: Inventory, secrets: Secrets, *, command_s: float = COMMAND_S, answer_s: float = ANSWER_S
+        self,
+        inventory: Inventory,
+        secrets: Secrets,
+        *,
+        command_s: float = COMMAND_S,
+        answer_s: float = ANSWER_S,
+        this_machine: bool = False,
     ) -> None:
-        self._inventory, self._secrets = inventory, secrets
+        """`this_machine` lets a server be the machine that governs the run: for the practice world alone."""
+        self._inventory, self._secrets, self._this_machine = inventory, secrets, this_machine
         self._command_s, self._answer_s = command_s, answer_s
         self._connections: dict[str, Connection] = {}
         self._locks: dict[str, threading.Lock] = {}
@@ -143,7 +150,14 @@ class ServerExecutor:
             kept = self._connections.get(name)
             if kept is not None and kept.alive:
                 return kept
-            made = Connection(name, server, lambda: self._key(name, server), stop=stop, answer_s=self._answer_s)
+            made = Connection(
+                name,
+                server,
+                lambda: self._key(name, server),
+                stop=stop,
+                answer_s=self._answer_s,
+                this_machine=self._this_machine,
+            )
             self._connections[name] = made
             return made
 

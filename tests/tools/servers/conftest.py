@@ -35,7 +35,8 @@ async def make(box: Box) -> AsyncIterator[Make]:
 
     def make(secrets: NoSecrets | None = None, *, answer_s: float = 5, command_s: float = 20, **changes: Any) -> Any:
         inventory = Inventory(servers={"web-1": box.server(**changes)})
-        made.append(ServerExecutor(inventory, secrets or NoSecrets(), answer_s=answer_s, command_s=command_s))
+        limits = {"answer_s": answer_s, "command_s": command_s}
+        made.append(ServerExecutor(inventory, secrets or NoSecrets(), this_machine=True, **limits))
         return made[-1]
 
     yield make

@@ -115,7 +115,7 @@ async def test_arguments_arrive_as_they_are_judged_whatever_the_shells(tmp_path:
     box.config.write_text(box.config.read_text() + force)
     box.start()
     try:
-        hands = ServerExecutor(_inventory(box), NoSecrets())
+        hands = ServerExecutor(_inventory(box), NoSecrets(), this_machine=True)
         await _arguments_arrive(hands, examples=6)
         await hands.close()
     finally:
@@ -325,7 +325,7 @@ async def test_a_server_without_further_sessions_says_so(tmp_path: Path) -> None
     box.config.write_text(box.config.read_text().replace("MaxSessions 50", "MaxSessions 0"))
     box.start()
     try:
-        hands = ServerExecutor(_inventory(box), NoSecrets())
+        hands = ServerExecutor(_inventory(box), NoSecrets(), this_machine=True)
         with pytest.raises(ActionFailed, match="takes no further session") as failed:
             await hands.execute(permit(command("true")))
         assert failed.value.may_have_acted is False

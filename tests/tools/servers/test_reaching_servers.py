@@ -54,7 +54,7 @@ async def test_a_host_key_that_changes_while_connected_is_found_when_it_connects
     box = Box(tmp_path)
     box.start()
     try:
-        hands = ServerExecutor(Inventory(servers={"web-1": box.server()}), NoSecrets())
+        hands = ServerExecutor(Inventory(servers={"web-1": box.server()}), NoSecrets(), this_machine=True)
         await hands.execute(permit(command("true")))
         box.stop()
         host_key = box.folder / "web1" / "etc" / "host_key"
@@ -284,3 +284,10 @@ async def test_closing_leaves_no_thread_behind(make: Make) -> None:
     assert connecting()
     await hands.close()
     await asyncio.to_thread(until, lambda: not connecting())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_the_machine_that_governs_the_run_is_no_server_of_it(box: Box, host: str) -> None:
+    hands = ServerExecutor(Inventory(servers={"web-1": box.server(host=host)}), NoSecrets())
+    assert "is this machine" in await failure(hands)
+    await hands.close()
