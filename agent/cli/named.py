@@ -42,5 +42,5 @@ def named_policy(name: str | None) -> Policy:
         return load(path, practice=settings.practice, groups=AnyGroup())
     preset = files("policies").joinpath("presets", f"{path.name}.yaml")
     if name != path.name or not preset.is_file():
-        raise BadSettings(f"there is no policy {name!r}; make one with: remit init, or name one: --policy FILE")
+        raise BadSettings(f"there is no policy {str(path)!r}; make one with: remit init, or name one: --policy FILE")
     return loads(preset.read_text("utf-8"), name, groups=AnyGroup())

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli import DONE, FAILED, USAGE, policy_replay, policy_told
+from agent.cli import DONE, FAILED, USAGE, policy_new, policy_replay, policy_told
 from agent.cli.desk import JsonOption
 from agent.cli.named import PolicyOption, named_policy
 
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     policy.command("test")(test)
     policy_told.register(policy)
     policy_replay.register(policy)
+    policy_new.register(policy)
     app.add_typer(policy, name="policy")
 
 

@@ -309,3 +309,36 @@ def test_a_forbidden_change_fails(remit: Remit, run_id: str, policy: Path) -> No
     )
     assert remit("policy", "replay", "--policy", str(policy), "--from", str(policy)).code == 2
     assert remit("policy", "replay", "--policy", str(policy), "--since", "1d", "--from", str(policy)).code == 2
+
+
+FLAGS = ("--name", "ours", "--site", "https://erp.example.com", "--submit", "/orders/*/remind", "--server", "web-9")
+
+
+def test_an_interview_writes_a_policy_that_loads_and_does_what_was_said(remit: Remit, tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    typed = "ours\nhttps://erp.example.com/\n/orders/*/remind\nweb-9\n"
+
+    assert remit("policy", "new", str(file), typed=typed).out.startswith(f"Written: {file}")
+
+    assert file.read_text() == remit("policy", "new", *FLAGS).out
+    assert remit("policy", "check", "--strict", str(file)).code == 0
+    form = {"url": "https://erp.example.com/orders/1", "target": "https://erp.example.com/orders/1/remind"}
+    form |= {"kind": "browser.submit", "method": "post", "fields": [], "control": {"role": "button", "name": "Send"}}
+    lines = (
+        {"kind": "browser.open", "url": "https://erp.example.com/a"},
+        form,
+        {"kind": "server.run", "server": "web-9", "command": "uptime"},
+        {"kind": "server.run", "server": "web-9", "command": "reboot"},
+        {"kind": "shell.run", "command": "ls"},
+    )
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    said = remit("policy", "decide", "--policy", str(file), "--actions", "-", typed=text)
+    assert [line["effect"] for line in said.objects] == ["allow", "ask", "allow", "deny", "deny"]
+
+
+def test_a_new_policy_holds_only_what_was_named_and_overwrites_nothing(remit: Remit, policy: Path) -> None:
+    assert "browser" not in remit("policy", "new", "--name", "ours").out
+    assert remit("policy", "new", str(policy), *FLAGS).code == 2
+    assert policy.read_text() == GOOD
+    for flags in (("--site", "ftp://x"), ("--submit", "/x"), ("--server", "a b"), ("--name", "{x}: y")):
+        assert remit("policy", "new", *flags).code == 2
