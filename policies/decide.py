@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from policies.action import EffectClass
-from policies.decision import Approvers, AskMode, Decision, Effect, Obligations, Reservation
+from policies.decision import Approvers, AskMode, Decision, Effect, Obligations
 from policies.grounds import recipients
 from policies.labels import Integrity
 from policies.layers import Layered
 from policies.mandate import Pins, pinned
 from policies.match.url import place
 from policies.request import Request
-from policies.rules import Limit, Policy, Rule
+from policies.rules import Policy, Rule
 
 # What a rule that cannot be evaluated raises. Anything else rises to the gate, which refuses.
 _EVALUATION = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -163,13 +163,18 @@ class _Judgement:
             restore=frozenset(name for rule in self.grants for name in rule.restore),
             secrets=frozenset(name for rule in self.grants for name in rule.secrets),
             least_level=self.policy.least_level,
-            reservations=tuple(_reservation(r.id, r.limit, self.request.run) for r in rules if r.limit),
+            reservations=tuple(
+                limit.reservation(rule.id, self.action, self.request.run)
+                for rule in rules
+                for limit in (rule.limit, *rule.limits)
+                if limit
+            ),
         )
 
 
 def _exactly(rule: Rule, action: Any) -> bool:
     """True when the rule spells out every command of the action with all its words."""
-    spelled = [pattern for pattern in rule.commands or () if pattern.args is not None]
+    spelled = [pattern for pattern in rule.commands or () if getattr(pattern, "args", None) is not None]
     return all(any(p.matches(command) for p in spelled) for pipeline in action.pipelines for command in pipeline)
 
 
@@ -178,11 +183,6 @@ def _hosts(action: Any) -> set[str] | None:
         return {place(url).host for name in ("url", "target") if (url := getattr(action, name, None))}
     except ValueError:  # not canonical: the rules that look at it refuse
         return None
-
-
-def _reservation(rule: str, limit: Limit, run: str) -> Reservation:
-    key = f"rule:{rule}:{limit.per}" + (f":{run}" if limit.per == "run" else "")
-    return Reservation(key=key, limit=limit.count, window=limit.per)
 
 
 def _named(rules: Sequence[Rule]) -> str:

@@ -59,7 +59,14 @@ class Reservation(Value):
     limit: int
     amount: int = 1
     window: str = "run"
-    """`run`, `hour` or `day` (UTC calendar)."""
+    """`run`, `hour`, `day`, `week` or `month` (UTC calendar, ISO weeks)."""
+    unit: str = ""
+    scale: int = 1
+    """How many of `amount` are one of what people count."""
+    by: str = ""
+    """Counts apart for this value."""
+    members: tuple[str, ...] = ()
+    """If given, each that is new in the window takes one, instead of `amount`."""
 
 
 class Obligations(Value):

@@ -16,10 +16,11 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from policies.errors import BadPolicy
 from policies.grounds import Source
+from policies.limits import Limit
 from policies.match.command import CommandPattern
 from policies.match.url import UrlPattern
 from policies.people import People, Person
-from policies.rules import Limit, Limits, Of, Policy, Rule, When, Where
+from policies.rules import Limits, Of, Policy, Rule, When, Where
 
 MAX_BYTES = 1_000_000
 MAX_RULES = 2_000
@@ -29,7 +30,7 @@ M = TypeVar("M", bound=BaseModel)
 _KEYS = sorted(
     {
         k
-        for m in (Policy, Rule, Limits, Of, Limit, When, UrlPattern, CommandPattern, People, Person)
+        for m in (Policy, Rule, Limits, Of, Limit, When, UrlPattern, CommandPattern, People, Person, Source)
         for k in m.model_fields
     }
 )

@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
 from policies.action import KINDS, ActionBase, Command, Name, Text, Value, canonical_json, canonical_url
 from policies.grounds import Source
+from policies.limits import Limit
 from policies.match.command import AnyCommand, CommandPattern, ReadsPattern
 from policies.match.neutral import neutral
 from policies.match.path import PathPattern, glob
@@ -100,13 +101,6 @@ class Of(Value):
     otherwise: Literal["skip", "stop"] = "skip"
 
 
-class Limit(Value):
-    """At most `count` times in a run, an hour or a day (UTC)."""
-
-    count: Annotated[int, Field(ge=0)]
-    per: Literal["run", "hour", "day"]
-
-
 class Money(Value):
     amount: Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, max_digits=12, decimal_places=6)]
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
@@ -145,6 +139,8 @@ class Rule(Value):
     """Types of handles that may be opened at this sink."""
     secrets: tuple[Name, ...] = ()
     limit: Limit | None = None
+    limits: tuple[Limit, ...] = ()
+    """Further ones; all of them hold."""
     match: tuple[str, ...] = ()
     not_match: tuple[str, ...] = ()
 
@@ -182,7 +178,11 @@ class Rule(Value):
         for name in self.matchers:
             if idle := [kind for kind in self.action if LOOKS_AT.get(name, name) not in FIELDS[kind]]:
                 yield (name,), f"{name!r} says nothing about {idle[0]}; make that a rule of its own"
-        senseless = {"deny": ("restore", "secrets", "limit", "of", "ask"), "allow": ("ask", "of", "when"), "ask": ()}
+        senseless = {
+            "deny": ("restore", "secrets", "limit", "limits", "of", "ask"),
+            "allow": ("ask", "of", "when"),
+            "ask": (),
+        }
         for name in senseless[self.effect]:
             if getattr(self, name):
                 yield (name,), f"{name!r} has no meaning in a rule with effect {self.effect}"
@@ -280,7 +280,8 @@ class Policy(Value):
         }
 
 
-_LATER = {"trust": [], "not_requester": False}
+_LATER: dict[str, Any] = {"trust": [], "not_requester": False, "limits": []}
+_LATER |= dict.fromkeys(("sum", "distinct", "at_most", "unit", "by"))
 """Keys that came after the first release, with what they are when left out: so left out, they change no digest."""
 
 

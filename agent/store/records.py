@@ -14,9 +14,11 @@ from agent.store.ledger import Ledger
 from agent.store.mandates import Mandates
 from agent.store.questions import Questions
 from agent.store.runs import Runs
+from agent.store.seal import Keys
 from policies.decision import Reservation
 from policies.errors import LimitReached, SubmissionConflict
 from policies.ledger import Draft
+from policies.limits import written
 from policies.outcome import OUTCOME
 from policies.ports import Submission
 from policies.question import Question
@@ -26,6 +28,7 @@ _sum = _counters.used + _take.excluded.used
 _TAKE = _take.on_conflict_do_update(
     index_elements=["key", "window"], set_={"used": _sum}, where=_sum <= bindparam("most")
 )
+_NO_LIMIT = 2**62
 _left = _counters.used - bindparam("amount")
 _RETURN = (
     update(tables.counters)
@@ -38,9 +41,9 @@ class SubmissionRecords:
     """`policies.ports.Records` over the store."""
 
     def __init__(
-        self, database: Database, runs: Runs, ledger: Ledger, questions: Questions, mandates: Mandates
+        self, database: Database, keys: Keys, runs: Runs, ledger: Ledger, questions: Questions, mandates: Mandates
     ) -> None:
-        self._db, self._runs, self._ledger = database, runs, ledger
+        self._db, self._keys, self._runs, self._ledger = database, keys, runs, ledger
         self._questions, self._mandates = questions, mandates
 
     def submission(self, run: str, seq: int) -> Submission | None:
@@ -86,8 +89,7 @@ class SubmissionRecords:
                 )
             if give_back and reserved_at:
                 for taken in give_back:
-                    window = _window(run, taken.window, datetime.fromisoformat(reserved_at))
-                    self._db.do(_RETURN, of=taken.key, during=window, amount=max(0, taken.amount))
+                    self._return(taken, _window(run, taken.window, datetime.fromisoformat(reserved_at)))
                 reserved_at = None
             if unspend is not None and step:
                 self._mandates.unspend(run, unspend, step)
@@ -115,33 +117,66 @@ class SubmissionRecords:
 
     def _reserve(self, run: str, reservations: Sequence[Reservation], now: datetime) -> None:
         for wanted in reservations:
-            window = _window(run, wanted.window, now)
-            taken = {"key": wanted.key, "window": window, "used": wanted.amount, "most": wanted.limit}
-            if not 0 <= wanted.amount <= wanted.limit or not self._db.do(_TAKE, **taken):
-                rows = self._db.find(tables.counters, "used", key=wanted.key, window=window)
-                left = max(0, wanted.limit - (rows[0][0] if rows else 0))
-                what, amount = _limited(wanted.key), wanted.amount
+            window, key = _window(run, wanted.window, now), self._key(wanted)
+            amount = wanted.amount
+            if wanted.members:
+                amount = sum(self._is_new(key, member, window) for member in wanted.members)
+            taken = {"key": key, "window": window, "used": amount, "most": wanted.limit}
+            if wanted.members and not amount:
+                continue
+            if not 0 <= amount <= wanted.limit or not self._db.do(_TAKE, **taken):
+                left = max(0, wanted.limit - self._used(key, window))
+                what, unit = _limited(wanted), wanted.unit
+                of = written(wanted.limit, wanted.scale, unit)
+                rest, needed = written(left, wanted.scale, ""), written(amount, wanted.scale, unit)
                 raise LimitReached(
-                    f"the limit on {what} leaves {left} of {wanted.limit} per {wanted.window}, "
-                    f"and up to {amount} would be needed; raise it in the policy"
+                    f"the limit on {what} leaves {rest} of {of} per {wanted.window}, "
+                    f"and up to {needed} would be needed; raise it in the policy"
                 )
 
+    def _is_new(self, key: str, member: str, window: str) -> bool:
+        """Count a member once more; True when it was not counted in this window."""
+        named = self._keys.counted_as(key, member)
+        self._db.do(_TAKE, key=named, window=window, used=1, most=_NO_LIMIT)
+        return self._used(named, window) == 1
 
-def _limited(key: str) -> str:
+    def _return(self, taken: Reservation, window: str) -> None:
+        key, amount = self._key(taken), taken.amount
+        if taken.members:
+            names = [self._keys.counted_as(key, member) for member in taken.members]
+            for named in names:
+                self._db.do(_RETURN, of=named, during=window, amount=1)
+            amount = sum(self._used(named, window) == 0 for named in names)
+        self._db.do(_RETURN, of=key, during=window, amount=max(0, amount))
+
+    def _used(self, key: str, window: str) -> int:
+        rows = self._db.find(tables.counters, "used", key=key, window=window)
+        return rows[0][0] if rows else 0
+
+    def _key(self, of: Reservation) -> str:
+        """The counter of a reservation: whom it counts apart for is not written down."""
+        return f"{of.key}:{self._keys.counted_as(of.key, of.by)}" if of.by else of.key
+
+
+def _limited(taken: Reservation) -> str:
     """What a limit is on, as a policy names it; money counts in millionths."""
-    match key.split(":"):
+    match taken.key.split(":"):
         case "run", _, used:
             return {"calls": "steps", "micros": "money in millionths"}.get(used, used)
+        case "rule", rule, _, ("sum" | "distinct") as how, field, *_:
+            what = f"{'different ' if how == 'distinct' else ''}{field!r} of rule {rule!r}"
         case "rule", rule, *_:
-            return f"rule {rule!r}"
+            what = f"rule {rule!r}"
         case _:
-            return repr(key)
+            what = repr(taken.key)
+    return f"{what} for the same {taken.key.partition(':by:')[2].split(':')[0]!r}" if taken.by else what
 
 
 def _window(run: str, window: str, at: datetime) -> str:
-    """The name of the window that `at` lies in: the run itself, or an hour or a day of the UTC calendar."""
+    """The name of the window that `at` lies in: the run itself, or one of the UTC calendar."""
     at = at.astimezone(UTC)
     names = {"run": f"run {run}", "hour": f"{at:%Y-%m-%dT%H}", "day": f"{at:%Y-%m-%d}"}
+    names |= {"week": f"{at:%G-W%V}", "month": f"{at:%Y-%m}"}
     if window in names:
         return names[window]
-    raise LimitReached(f"the window {window!r} of a limit is not run, hour or day; correct the policy")
+    raise LimitReached(f"the window {window!r} of a limit is not run, hour, day, week or month; correct the policy")

@@ -31,7 +31,7 @@ class Store:
         self.messages = Messages(database, self.runs)
         self.mandates = Mandates(self.runs, self.documents)
         self.erasure = Erasure(database, keys, self.runs, self.ledger)
-        self.records = SubmissionRecords(database, self.runs, self.ledger, self.questions, self.mandates)
+        self.records = SubmissionRecords(database, keys, self.runs, self.ledger, self.questions, self.mandates)
 
     @classmethod
     def open(cls, url: str, keys: Keys, clock: Clock) -> Store:
