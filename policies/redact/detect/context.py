@@ -33,7 +33,7 @@ _LINK = (
     rb"[\"'`*)\]]{0,3}(?:[ _-]?(?:#|(?i:no|num|number|nr|id|code)\b\.?)){0,2}[\"'`*)\]]{0,3}"
     rb"(?:</[a-z]{1,8}>\s{0,8}<[a-z]{1,8}>)?\s{0,3}(?:(?:[:=|#,]|=>|(?i:is|was)\b)\s{0,3}){0,2}[\"'`(*]{0,3}"
 )
-_CHINESE_LINK = _WIDE + rb"{0,6}(?:\([^()\r\n]{0,12}\))?" + _LINK
+_CHINESE_LINK = _WIDE + rb"{0,6}(?:[ \t]" + _WIDE + rb"{1,4})?(?:\([^()\r\n]{0,12}\))?" + _LINK
 
 _PASSPORT = (
     rb"([A-Za-z]{1,2}[ -]?\d{6,8}|[A-Za-z]\d{2}[A-Za-z]\d{5}|\d{9}|\d{8}"
@@ -41,7 +41,7 @@ _PASSPORT = (
 )
 _PERMIT = rb"([HMhm][ -]?\d{8}(?:[ -]?\d{2})?|\d{8}|\d{10}(?:\([A-Za-z]\)|[A-Za-z])|[A-Za-z]\d{8}|[A-Za-z]{2}\d{7})"
 _NUMBER = rb"((?:\+|\(\+?)?\d(?:[ .()-]{0,2}\d){6,14}(?:(?:-| ?(?i:ext|x)\.? ?)\d{1,5})?)"
-_TELEPHONE = _words("电话 手机 座机 话") + b"|" + _WIDE + marked("话") + b"|" + marked("电")
+_TELEPHONE = _words("电话 手机 座机")
 
 # 省/市/区/县 …, then a road or village with a number, then building, unit and room. The longest that fits is taken.
 _PART = rb"(?:[\x80\x90-\xff]{1,12}?(?:%b))" % _words("省 市 区 县 镇 乡 村")
@@ -53,7 +53,23 @@ _INSIDE = (
     rb"(?:[ ,\t]{0,2}[A-Za-z]?[\x80\x90-\xff]{0,10}[ \t]{0,2}[A-Za-z]?[\d-]{1,6}[A-Za-z]?[ \t]{0,2}(?:%b)?){0,5}"
     % _words("号楼 号 栋 幢 座 楼 单元 室 层")
 )
-_CHINESE_ADDRESS = rb"(?:" + _PART + rb"[ \t]{0,2}){1,4}" + _ROAD + _WIDE + rb"{0,4}" + _HOUSE + _INSIDE
+_AREAS = rb"(?:" + _PART + rb"[ \t]{0,2})"
+_BLOCK = _WIDE + rb"{1,12}[ \t]{0,2}[A-Za-z]?\d{1,5}(?:%b)" % _words("号楼 栋 幢 单元 室 弄 号")
+_CHINESE_ADDRESS = (
+    rb"(?:"
+    + _AREAS
+    + rb"{1,4}"
+    + _ROAD
+    + _WIDE
+    + rb"{0,4}"
+    + _HOUSE
+    + b"|"
+    + _AREAS
+    + rb"{2,4}"
+    + _BLOCK
+    + b")"
+    + _INSIDE
+)
 _NAMED_ADDRESS = (
     rb"(?:%b|%b)" % (marked("地址"), marked("住址"))
     + _LINK
@@ -66,15 +82,21 @@ _SUFFIX = (
     rb"|Terrace|Ter|Parkway"
     rb"|Pkwy|Highway|Hwy|Circle|Cir|Trail|Trl|Crescent|Close|Gardens|Grove|Row|Mews|Alley|Hill|Quay|Plaza)"
 )
-_FLAT = rb"(?i:Apartment|Apt|Suite|Ste|Unit|Flat|Room|Rm|Floor|Fl|Building|Bldg|#)\.? ?#?[A-Za-z]?\d{0,5}[A-Za-z]?"
+_FLAT = (
+    rb"(?i:Apartment|Apt|Suite|Ste|Unit|Flat|Room|Rm|Floor|Fl|Building|Bldg"
+    rb"|#)\.? ?#?(?:[A-Za-z]?\d{1,5}[A-Za-z]?|[A-Z]\b)"
+)
 _TOWN = rb"[A-Z][A-Za-z.'-]{1,20}(?: [A-Z][a-z][A-Za-z.'-]{0,20}){0,3}"
 _CODE = (
-    rb"(?:[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z0-9]? ?\d[A-Z]{2}|[A-Z]\d[A-Z] ?\d[A-Z]\d"
+    rb"(?:[A-Z]{2} [A-Z]\d[A-Z] ?\d[A-Z]\d|[A-Z]{2} \d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z0-9]? ?\d[A-Z]{2}"
+    rb"|[A-Z]\d[A-Z] ?\d[A-Z]\d"
     rb"|[A-Z]{2,3} \d{4,6}|\d{4,6}|[A-Z]{2}\b)"
 )
 _ENGLISH_ADDRESS = (
     rb"(?:" + _FLAT + rb",? )?\d{1,6}[A-Za-z]?(?:-\d{1,5})? (?:(?:[NSEW]|North|South|East|West)\.? )?"
-    rb"(?:(?:[A-Z][A-Za-z.'-]{1,20}|\d{1,3}(?:st|nd|rd|th)) ){1,4}" + _SUFFIX + rb"\b\.?(?: (?:NW|NE|SW|SE|[NSEW])\b)?"
+    rb"(?:(?:[A-Z][A-Za-z.'-]{1,20}|\d{1,3}(?:st|nd|rd|th)) ){1,4}"
+    + _SUFFIX
+    + rb"\b\.?(?: (?:NW|NE|SW|SE|[NSEW]|North|South|East|West)\b)?"
     rb"(?:,? " + _FLAT + rb")?(?:,\s{1,2}" + _TOWN + rb"){0,2}(?:,?\s{1,2}" + _CODE + rb")?"
 )
 _PO_BOX = rb"(?i:P\.? ?O\.? Box) \d{1,6}(?:,\s{1,2}" + _TOWN + rb")?(?:,?\s{1,2}" + _CODE + rb")?"
@@ -126,7 +148,7 @@ CONTEXT: Family = by_needles(
         "tel phone mobile cell fax whatsapp call contact msisdn",
         _is_phone,
     ),
-    _in_context("phone", rb"(?:" + _TELEPHONE + rb")" + _CHINESE_LINK + _NUMBER, "电 手机 座机 话", _is_phone),
+    _in_context("phone", rb"(?:" + _TELEPHONE + rb")" + _CHINESE_LINK + _NUMBER, "电话 手机 座机", _is_phone),
     Detector(
         type="address",
         pattern=linear(_CHINESE_ADDRESS),

@@ -11,7 +11,7 @@ from policies.redact.folded import marked
 _TOKENS = (
     ("jwt", rb"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}", "eyj"),
     ("aws_key", rb"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}", "akia asia abia acca"),
-    ("aws_secret", rb"A[KS]IA[A-Z0-9]{16}[^A-Za-z0-9/+]{1,6}([A-Za-z0-9/+]{40})", "akia asia"),
+    ("aws_secret", rb"A[KS]IA[A-Z0-9]{16}[^A-Za-z0-9+]{1,6}([A-Za-z0-9/+]{40})", "akia asia"),
     ("aliyun_key", rb"LTAI[A-Za-z0-9]{12,30}|STS\.N[A-Za-z0-9]{16,40}", "ltai sts.n"),
     ("aliyun_secret", rb"LTAI[A-Za-z0-9]{12,30}[^A-Za-z0-9]{1,6}([A-Za-z0-9]{30})", "ltai"),
     ("tencent_key", rb"AKID[A-Za-z0-9]{28,40}", "akid"),
@@ -103,8 +103,8 @@ def _has_digit(value: bytes) -> bool:
 
 def _is_random(value: bytes) -> bool:
     """Not the words of a name: digits, or both cases in what is long, and not one character over and over."""
-    mixed = len(value) > 19 and not value.islower() and not value.isupper()
-    return len(set(value)) > 4 and (_has_digit(value) or mixed)
+    long = len(value) > 19 and not value.islower() and (not value.isupper() or len(set(value)) > 9)
+    return len(set(value)) > 4 and (_has_digit(value) or long)
 
 
 def _is_unnamed(value: bytes) -> bool:
@@ -117,7 +117,8 @@ def _is_unnamed(value: bytes) -> bool:
 def _is_value(value: bytes) -> bool:
     lowered = value.lower().rstrip(b".:!?")
     stand_in = lowered in _WORDS or lowered.startswith(_REFERENCES) or len(set(value)) == 1
-    return not stand_in and len(lowered) >= 4 and not (value[:1] == b"{" and value[-1:] == b"}")
+    sentence = b" " in value and not _has_digit(value)
+    return not stand_in and not sentence and len(lowered) >= 4 and not (value[:1] == b"{" and value[-1:] == b"}")
 
 
 def _is_bare_value(value: bytes) -> bool:
@@ -141,8 +142,14 @@ def _is_said_value(value: bytes) -> bool:
 
 
 def _not_a_count(check: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-    """For keys such as `token`, behind which a short number is an amount."""
-    return lambda value: check(value) and not (value.isdigit() and len(value) < 8)
+    """For keys such as `token`, behind which a short number is an amount or a flag, and joined words are a name."""
+
+    def checked(value: bytes) -> bool:
+        amount = len(value) < (11 if value.startswith(b"0x") else 8) and value.removeprefix(b"0x").isdigit()
+        words = value.translate(None, b"-_.")
+        return check(value) and not amount and not (words != value and words.isalpha() and words.islower())
+
+    return checked
 
 
 # A password may be a short number; what is called a token or a key may not.
@@ -176,6 +183,7 @@ def _assignments(
     between = rb"[\"'`*]{0,3}[ \t]{0,3}"
     rows = (
         (key + rb"[\"']?\]?\s{0,3}" + _SIGN + rb"\s{0,3}[bfru]?" + _QUOTED, _is_value),
+        (rb"\([\"'][\w.-]{0,40}" + key + rb"[\"']\s{0,2},\s{0,2}" + _QUOTED, _is_bare_value),
         (key + b"=(" + _BARE + b")", _is_assigned_value),
         (key + between + _SIGN + rb"[`* \t]{0,3}(" + _BARE + b")", _is_bare_value),
         (rb"--[a-z-]{0,20}" + key + rb"(?:[ \t]{1,3}|=)[\"']?(" + _BARE + b")", _is_bare_value),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import re2  # type: ignore[import-untyped]
@@ -97,14 +97,21 @@ class Family:
 
     gate: Pattern | None
     detectors: tuple[Detector, ...]
+    needles: frozenset[bytes] = field(init=False)
+    """Of all its detectors, each looked for once."""
+
+    def __post_init__(self) -> None:
+        needles = frozenset(needle for detector in self.detectors for needle in detector.needles)
+        object.__setattr__(self, "needles", needles)
 
     def find(self, data: bytes) -> Iterator[tuple[Detector, int, int]]:
         """All values of the family; one cheap pass when there are none."""
         if self.gate is None or self.gate.search(data) is None:
             return
         lowered = data.lower()
+        absent = {needle for needle in self.needles if needle not in lowered}
         for detector in self.detectors:
-            if not detector.needles or any(needle in lowered for needle in detector.needles):
+            if not detector.needles or not absent.issuperset(detector.needles):
                 for start, end in detector.find(data):
                     yield detector, start, end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from policies.redact.detect.detector import ALNUM, Detector, Family, by_needles, linear
 from policies.redact.folded import marked
@@ -62,7 +62,11 @@ _USCC = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 def _is_uscc(value: bytes) -> bool:
     """GB 32100-2015: registration department, region, and a check character modulo 31."""
     code = value.translate(None, b" -").decode().upper()
-    if not set(code) <= set(_USCC) or _PROVINCE.search(code[2:].encode()) is None:
+    if (
+        not set(code) <= set(_USCC)
+        or (code.isdigit() and code[0] != "9")
+        or _PROVINCE.search(code[2:].encode()) is None
+    ):
         return False
     total = sum(_USCC.index(character) * pow(3, place, 31) for place, character in enumerate(code[:17]))
     return _USCC[-total % 31] == code[17]
@@ -105,6 +109,8 @@ def _is_iban(value: bytes) -> bool:
 
 
 _SHORT_OCTETS = linear(rb"^\d(?:\.\d){3}$")
+# RFC 5737 and 3849: for manuals, and so for whoever tries this out.
+_EXAMPLES = tuple(map(ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")))
 _RESOLVERS = (b"1.1.1.1", b"8.8.8.8", b"9.9.9.9", b"8.8.4.4", b"1.0.0.1")
 
 
@@ -115,10 +121,8 @@ def _is_public_ip(value: bytes) -> bool:
         at = ip_address(value.decode())
     except ValueError:
         return False
-    documented = at.is_private and value.startswith(
-        (b"192.0.2.", b"198.51.100.", b"203.0.113.", b"2001:db8:", b"2001:DB8:")
-    )
-    if (at.version == 6 and value[:1] not in b"23") or (value[4:5] not in b":." and at.version == 6):
+    documented = any(at in net for net in _EXAMPLES)
+    if at.version == 6 and int(at) >> 125 != 1:  # only 2000::/3 is given out; `a::b` is a name in C++
         return False
     short = _SHORT_OCTETS.search(value) is not None and value not in _RESOLVERS
     return (at.is_global or documented) and not at.is_multicast and not short
@@ -182,7 +186,9 @@ _USCC_FORM = (
     rb"(?:1[1239]|[2-8][1-59]|9[123]|[ANY][1239])(?:\d{6}[0-9A-HJ-NPQRTUWXY]{10}"
     rb"|[ -]?\d{6}[ -]?[0-9A-HJ-NPQRTUWXY]{9}[ -]?[0-9A-Y])"
 )
-_USCC_GROUPS = rb"9[123]\d\d(?:[ -][0-9A-Y]{4}){3}[ -][0-9A-Y]{2}|[0-9a-hj-npqrtuwxy]{2}\d{6}[0-9a-hj-npqrtuwxy]{10}"
+_USCC_GROUPS = (
+    rb"(?:9[123]|[15][12])\d\d(?:[ -][0-9A-Y]{4}){3}[ -][0-9A-Y]{2}|[0-9a-hj-npqrtuwxy]{2}\d{6}[0-9a-hj-npqrtuwxy]{10}"
+)
 _IPV4 = rb"(?:\d{1,3}\.){3}\d{1,3}"
 _IPV6 = rb"(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|(?:[0-9A-Fa-f]{1,4}:){1,7}(?::[0-9A-Fa-f]{1,4}){1,6}"
 _LETTERS = rb"[A-HJ-NP-Za-hj-np-z]"
@@ -237,7 +243,7 @@ def _number(type_: str, pattern: bytes, check: Callable[[bytes], bool], *needles
 
 EMAIL = by_needles(Detector(type="email", pattern=linear(_EMAIL), needles=(b"@",)))
 NUMBERS = Family(
-    gate=linear(rb"\d(?:[ ().-]{0,2}\d){6}"),
+    gate=linear(rb"\d(?:[ ().-]{0,3}\d){6}"),
     detectors=(
         _number("cn_id", _RESIDENT_ID, _is_resident_id),
         _number("uscc", _USCC_FORM, _is_uscc),
