@@ -51,10 +51,9 @@ class _Judgement:
         """Ask rules that speak about a part of it: they grant nothing."""
 
     def decision(self) -> Decision:
-        broken, hosts = [], _hosts(self.action)
-        for rule in self.policy.rules_for(self.action.kind):
-            if hosts and rule.hosts and rule.hosts.isdisjoint(hosts):
-                continue  # most rules are about other hosts: this is for speed alone
+        broken = []
+        # Most rules are about other places: leaving those out is for speed alone.
+        for rule in self.policy.rules_about(self.action.kind, _places(self.action)):
             try:
                 self._sort_in(rule)
             except _EVALUATION:
@@ -178,11 +177,13 @@ def _exactly(rule: Rule, action: Any) -> bool:
     return all(any(p.matches(command) for p in spelled) for pipeline in action.pipelines for command in pipeline)
 
 
-def _hosts(action: Any) -> set[str] | None:
+def _places(action: Any) -> set[str] | None:
+    """The hosts, server or tool that an action names; None when that cannot be told."""
     try:
-        return {place(url).host for name in ("url", "target") if (url := getattr(action, name, None))}
+        found = {place(url).host for name in ("url", "target") if (url := getattr(action, name, None))}
     except ValueError:  # not canonical: the rules that look at it refuse
         return None
+    return found | {name for name in (getattr(action, "server", None), getattr(action, "tool", None)) if name} or None
 
 
 def _named(rules: Sequence[Rule]) -> str:

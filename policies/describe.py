@@ -49,9 +49,11 @@ def _may(rule: Rule) -> May:
         answers=of.answers if of else 1,
         within_s=of.within if of else 86400,
         otherwise=of.otherwise if of else "skip",
-        limit=", ".join(f"{k} {v}" for k, v in rule.limit.model_dump(exclude_defaults=True).items())
-        if rule.limit
-        else "",
+        limit="; ".join(
+            ", ".join(f"{k} {v}" for k, v in limit.model_dump(exclude_defaults=True).items())
+            for limit in (rule.limit, *rule.limits)
+            if limit
+        ),
         restore=rule.restore,
         secrets=rule.secrets,
         why=rule.why,

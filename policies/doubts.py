@@ -41,7 +41,12 @@ def _beside(rule: Rule, other: Rule) -> str | None:
     if rule.effect == "allow" and other.effect == "ask":
         return f"it never allows by itself: rule {other.id!r} asks about all of it"
     gives = {*rule.restore, *rule.secrets} - {*other.restore, *other.secrets}
-    if rule.effect == other.effect == "allow" and not gives and rule.limit in (None, other.limit):
+    if (
+        rule.effect == other.effect == "allow"
+        and not gives
+        and rule.limit in (None, other.limit)
+        and rule.limits in ((), other.limits)
+    ):
         both = _inside(other, rule) and not {*other.restore, *other.secrets} - {*rule.restore, *rule.secrets}
         return None if both and rule.id < other.id else f"it adds nothing: rule {other.id!r} allows all of it"
     return None

@@ -9,10 +9,11 @@ import difflib
 import hashlib
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import cached_property
 from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator
@@ -258,6 +259,29 @@ class Policy(Value):
         """For every kind the rules that speak about it, by id, those with a condition last."""
         rules = sorted(self.rules, key=lambda rule: (rule.when is not None, rule.id))
         return {kind: tuple(rule for rule in rules if kind in rule.action) for kind in KINDS}
+
+    @cached_property
+    def _by_place(self) -> dict[str, tuple[dict[str, list[tuple[int, Rule]]], list[tuple[int, Rule]]]]:
+        """For every kind its rules with their position: by the hosts, servers or tools that they name, and others."""
+        found: dict[str, tuple[dict[str, list[tuple[int, Rule]]], list[tuple[int, Rule]]]] = {}
+        for kind, rules in self.by_kind.items():
+            named: dict[str, list[tuple[int, Rule]]] = {}
+            anywhere: list[tuple[int, Rule]] = []
+            for n, rule in enumerate(rules):
+                for name in rule.hosts or rule.server or rule.tool or ():
+                    named.setdefault(name, []).append((n, rule))
+                if not (rule.hosts or rule.server or rule.tool):
+                    anywhere.append((n, rule))
+            found[kind] = named, anywhere
+        return found
+
+    def rules_about(self, kind: str, places: Iterable[str] | None) -> Iterable[Rule]:
+        """`rules_for` without those about other hosts, servers and tools than `places`; None leaves none out."""
+        if places is None or kind not in self._by_place:
+            return self.rules_for(kind)
+        named, anywhere = self._by_place[kind]
+        met = {n: rule for place in places for n, rule in named.get(place, ())}
+        return [rule for _, rule in sorted([*met.items(), *anywhere], key=itemgetter(0))]
 
     def rules_for(self, kind: str) -> tuple[Rule, ...]:
         """The rules that speak about a kind; none for a kind that does not exist."""

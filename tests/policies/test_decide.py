@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.action import ACTION, KINDS, BrowserOpen, FileWrite, ToolCall
-from policies.decide import decide
+from policies.decide import _places, decide
 from policies.decision import AskMode, Effect
 from policies.labels import TOP
 from policies.mandate import Mandate, Plan
 from policies.match.url import UrlPattern
 from policies.request import Request
 from policies.rules import Policy, Rule
+from tests.bench import decide as bench
 from tests.policies.asking import NOW, READ_STRANGERS, SHOP, accepted, action, ask, plan, policy, step
 
 SEND = f"browser.submit {SHOP}/orders/17/remind"
@@ -488,3 +489,39 @@ def test_no_text_and_no_argument_raises(text, arguments):
     ask(made, ToolCall(tool="t", arguments=arguments, declaration=text))
     ask(made, FileWrite.model_construct(kind="file.write", path=text, text=text, encoding="utf-8"))
     ask(made, BrowserOpen.model_construct(kind="browser.open", url=text))
+
+
+PLACED = policy(
+    OPEN_SHOP,
+    "{id: below, effect: deny, action: browser.open, url: {host: {subdomain_of: shop.example}}}",
+    "{id: two, effect: deny, action: [browser.open, browser.submit], url: [http://a.example/**, http://b.example/**]}",
+    RESTART_RULE,
+    "{id: no-web-2, effect: deny, action: server.run, server: [web-1, web-2]}",
+    "{id: mail, effect: allow, action: tool.call, tool: mail, arguments: {to: any}}",
+    NO_STRANGE_SINK,
+)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *(
+            "browser.open http://shop.example/x",
+            "browser.open http://a.shop.example/",
+            "browser.open http://b.example/",
+        ),
+        *(SEND, RESTART, "server.run web-2 df", "server.run web-3 df", "tool.call mail to=a", "tool.call post"),
+        *("file.read a.txt", "shell.run df"),
+    ],
+)
+def test_a_rule_that_is_left_out_for_speed_could_not_have_fitted(what):
+    made = action(what)
+    kept = {rule.id for rule in PLACED.rules_about(made.kind, _places(made))}
+    left_out = [rule for rule in PLACED.rules_for(made.kind) if rule.id not in kept]
+    assert not [rule.id for rule in left_out for mode in ("covers", "raises", "touches") if rule.fits(made, mode)]
+    assert "no-strange-sink" in kept
+
+
+def test_a_decision_is_as_quick_under_many_rules_as_under_few():
+    few, many = (bench.microseconds(bench.made(count), times=300) for count in (100, 5_000))
+    assert many <= 3 * few
