@@ -34,6 +34,10 @@ class PlannedVerdict(Value):
     verdict: Verdict
     rules: tuple[str, ...]
     reason: str
+    worst: Verdict | None = None
+    """Where it depends: the verdict on the worst of what the plan leaves open."""
+    depends_on: tuple[str, ...] = ()
+    """What is known only later: results of steps, as `step 2`, and pins that the plan leaves open."""
 
 
 class Preflight(Value):
@@ -44,6 +48,10 @@ class Preflight(Value):
     untrusted: bool
     private: bool
     way_out: bool
+    most_steps: int | None = None
+    most_minutes: int | None = None
+    most_tokens: int | None = None
+    """What the policy lets a run use up at most."""
 
 
 def preflight(plan: Plan, policy: Policy, *, principal: str, now: datetime) -> Preflight:
@@ -53,17 +61,29 @@ def preflight(plan: Plan, policy: Policy, *, principal: str, now: datetime) -> P
     the strictest class that is not refused there is shown. `depends`: the rules look at what is not pinned.
     """
     met = [(step, *_verdict(step, policy, principal, now)) for step in plan.steps]
+    limits = policy.limits
     asked = [(step, decision) for step, verdict, decision in met if verdict == "asks"]
     kinds = [step.kind for step in plan.steps]
     return Preflight(
         rows=tuple(
-            PlannedVerdict(n=step.n, title=step.title, verdict=verdict, rules=decision.rules, reason=decision.reason)
+            PlannedVerdict(
+                n=step.n,
+                title=step.title,
+                verdict=verdict,
+                rules=decision.rules,
+                reason=decision.reason,
+                worst=_judged(step, policy, principal, now)[0] if verdict == "depends" else None,
+                depends_on=_depends_on(step, policy),
+            )
             for step, verdict, decision in met
         ),
         questions_expected=sum(step.at_most if d.ask is AskMode.EACH else 1 for step, d in asked),
         untrusted=any(kind.startswith(_STRANGERS) for kind in kinds),
         private=any(kind.startswith(_PRIVATE) for kind in kinds),
         way_out=any(kind.startswith(_OUT) for kind in kinds),
+        most_steps=limits.steps,
+        most_minutes=limits.minutes,
+        most_tokens=limits.tokens,
     )
 
 
@@ -76,9 +96,24 @@ def _verdict(step: PlannedStep, policy: Policy, principal: str, now: datetime) -
     rules = policy.rules_for(step.kind)
     if step.kind not in FIELDS or step.kind == "model.call":
         return "refused", Decision(effect=Effect.DENY, reason=f"{step.kind!r} is nothing that a plan can hold")
-    if any(_looks_at_open(rule, step) for rule in rules):
+    if any(_open(rule, step) for rule in rules):
         reason = f"the plan leaves open what the rules for {step.kind} look at"
         return "depends", Decision(effect=Effect.ASK, reason=reason)
+    return _judged(step, policy, principal, now)
+
+
+def _depends_on(step: PlannedStep, policy: Policy) -> tuple[str, ...]:
+    """What the verdict, or whether and how often the step is done, depends on."""
+    if step.kind not in FIELDS:
+        return ()
+    earlier = {n for n in (step.per_row_of, step.only_if.step if step.only_if else None) if n is not None}
+    left_open = {name for rule in policy.rules_for(step.kind) for name in _open(rule, step)}
+    return (*(f"step {n}" for n in sorted(earlier)), *sorted(left_open))
+
+
+def _judged(step: PlannedStep, policy: Policy, principal: str, now: datetime) -> tuple[Verdict, Decision]:
+    """The verdict of the worst case, where what is open stands for what no rule names."""
+    rules = policy.rules_for(step.kind)
     alone = Plan(summary="", steps=(step.model_copy(update={"only_if": None, "per_row_of": None}),))
     accepted = Acceptance(by="preflight", at=now, plan_digest=alone.digest, policy_digest=policy.digest)
     facts: dict[str, Any] = {
@@ -99,14 +134,15 @@ def _verdict(step: PlannedStep, policy: Policy, principal: str, now: datetime) -
     return ("asks" if worst.effect is Effect.ASK else "refused"), worst
 
 
-def _looks_at_open(rule: Rule, step: PlannedStep) -> bool:
+def _open(rule: Rule, step: PlannedStep) -> set[str]:
+    """Names of what the rule looks at and the step does not pin."""
     pins = step.pins
     looked = {LOOKS_AT.get(name, name) for name in rule.matchers}
     if rule.when and rule.when.sink:
         looked |= {"url", "server", "tool"} & FIELDS[step.kind]
     named = {name.removesuffix("?") for name in rule.arguments or ()}
-    open_pins = any(getattr(pins, name) is None for name in looked & {"url", "server", "pipelines", "tool"})
-    return open_pins or not named <= (pins.arguments or {}).keys()
+    left_open = {name for name in looked & {"url", "server", "pipelines", "tool"} if getattr(pins, name) is None}
+    return left_open | (named - (pins.arguments or {}).keys())
 
 
 def _cases(step: PlannedStep, rules: tuple[Rule, ...]) -> Iterator[list[Action]]:

@@ -152,7 +152,9 @@ def _decided(
     lost = record.get("mandate") is None and "mandate" in record.get("missing", ())
     if lost or _unknown_plan(record, plans):
         choices["mandate"] = [None, _covering(action, policy)]
-    if "grounded" not in record and (theirs := recipients(action)):
+    # What was masked is not the word that was named any more.
+    lost_grounds = record.get("grounded") is None or not record.get("whole", True)
+    if lost_grounds and (theirs := recipients(action)):
         choices["grounded"] = [frozenset(), frozenset(itertools.chain.from_iterable(theirs.values()))]
     known: dict[str, Any] = {
         "context": Label.model_validate(record["context"]) if record.get("context") else TOP,

@@ -148,6 +148,11 @@ async def follow(
     if stand.standing == "waiting" and not _someone_there():
         for question in stand.questions:
             screen.question(question)
+    if stand.standing == "previewed" and (preflight := app.store.documents.get(run_id, "preflight")):
+        model = app.settings.model
+        tokens, price = preflight.get("most_tokens") or 0, (model.price_in, model.price_out)
+        most = None if price[0] is None or price[1] is None else max(price[0], price[1]) * tokens / 1_000_000
+        screen.expected(preflight, most, model.currency)
     intact = app.store.ledger.verify(run_id) is None if stand.standing == "done" else None
     screen.report(stand, made, intact)
     if stand.standing == "held" and app.settings.practice and not as_json:

@@ -8,6 +8,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from shutil import get_terminal_size
 from typing import Any
 
@@ -76,6 +77,27 @@ class Screen:
         flags = {"untrusted": "reads what strangers wrote", "private": "reads private data", "way_out": "can send"}
         reach = [self.say(text) for name, text in flags.items() if preflight[name]]
         self.line(self.say("Nothing else is granted.") + self._reach(reach))
+
+    def expected(self, preflight: dict[str, Any], most: Decimal | None, currency: str) -> None:
+        """What a dry run tells beside its plan: questions, most that may be used, what is known only later.
+
+        `most`: what the tokens cost at the dearest; None where the price is not known.
+        """
+        if self._json:
+            cost = None if most is None else float(most)
+            self.line(json.dumps({"preflight": preflight, "most_cost": cost, "currency": currency}, ensure_ascii=False))
+            return
+        for row in preflight["rows"]:
+            if on := row.get("depends_on"):
+                facts = {"n": row["n"], "on": ", ".join(on), "worst": self.say(row.get("worst") or row["verdict"])}
+                self.line(self.say("Step {n} depends on {on}; at worst {worst}.", **facts))
+        used = {"steps": preflight.get("most_steps"), "minutes": preflight.get("most_minutes")}
+        used |= {"tokens": preflight.get("most_tokens"), "n": preflight["questions_expected"]}
+        self.line(
+            self.say("Questions expected: {n}. At most {steps} steps, {minutes} minutes, {tokens} tokens.", **used)
+        )
+        if most is not None:
+            self.line(self.say("The tokens cost at most {money} {currency}.", money=f"{most:,.4f}", currency=currency))
 
     def question(self, question: Question) -> None:
         """The card, whole, as our code drew it."""

@@ -163,6 +163,29 @@ def test_a_condition_or_a_count_of_rows_does_not_change_the_verdict():
     ]
 
 
+def test_what_a_step_depends_on_is_named_with_the_worst_that_can_become_of_it():
+    under = policy(
+        rule("look", "allow", "server.run", server="web-1", commands="{program: df}"),
+        rule("read", "allow", "browser.open", url=f"{SHOP}/**"),
+        rule("all", "allow", "tool.call", tool="t", arguments="{to: any}"),
+        head="limits: {steps: 7, minutes: 8, tokens: 9}",
+    )
+    steps = (
+        step(1, "server.run", server="web-1"),
+        step(2, "server.run", server="web-1", pipelines=pipelines("df")),
+        step(3, "browser.open", url=f"{SHOP}/a", per_row_of=2, only_if={"step": 1, "says": "x"}, at_most=5),
+        step(4, "tool.call", tool="t"),
+    )
+    seen = checked(under, *steps)
+    assert [(row.verdict, row.worst, row.depends_on) for row in seen.rows] == [
+        ("depends", "refused", ("pipelines",)),
+        ("allowed", None, ()),
+        ("allowed", None, ("step 1", "step 2")),
+        ("depends", "refused", ("to",)),
+    ]
+    assert (seen.most_steps, seen.most_minutes, seen.most_tokens) == (7, 8, 9)
+
+
 PATTERNS = st.sampled_from(["/**", "/a", "/*", "/*/b", "/a/**", "/a*", "/*b"])
 PATHS = st.lists(st.sampled_from(["a", "b", "ab", "c"]), max_size=3).map(lambda parts: "/" + "/".join(parts))
 WEIGHT = {"allowed": 0, "with plan": 0, "asks": 1, "refused": 2}

@@ -165,6 +165,18 @@ def test_an_action_that_was_not_recorded_is_unknown():
     assert (found.counts, found.changes[0].missing) == ({"unknown": 1}, ("action",))
 
 
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [({}, {"newly-denied": 1}), ({"grounded": None}, {"unknown": 1}), ({"whole": False}, {"unknown": 1})],
+)
+def test_whether_a_masked_recipient_was_named_by_somebody_is_unknown(more, wanted):
+    tool = "{id: mail, effect: allow, action: tool.call, tool: mail, arguments: {to: any}}"
+    mandate = accepted(old := policy(tool), step(1, "tool.call", tool="mail"))
+    line = of("tool.call mail to=bob@x.example", old, mandate, READ_STRANGERS)
+    line["replay"] |= more
+    assert replay(export(line, plans=(mandate,)), policy(tool, STRANGERS)).counts == wanted
+
+
 def test_a_plan_that_was_not_recorded_is_unknown_where_it_matters():
     mandate = accepted(OLD, step(1, "file.write"))
     found = replay(export(of("file.write out/a", mandate=mandate)), OLD)

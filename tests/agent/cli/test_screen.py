@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
+
 import pytest
 
 from agent.cli.screen import Screen
@@ -64,3 +67,17 @@ def test_a_preview_does_not_list_its_steps_as_not_done(capsys: pytest.CaptureFix
 
     assert "read the orders" not in (said := capsys.readouterr().out)
     assert "This was a dry run: nothing was done.\n" in said
+
+
+def test_a_dry_run_tells_what_to_expect(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"n": 3, "verdict": "depends", "worst": "refused", "depends_on": ["step 2", "url"]}
+    seen = {"rows": [row], "questions_expected": 2, "most_steps": 60, "most_minutes": 30, "most_tokens": 1_000_000}
+
+    Screen(Language("en")).expected(seen, Decimal("2.5"), "CNY")
+    assert capsys.readouterr().out == (
+        "Step 3 depends on step 2, url; at worst refused.\n"
+        "Questions expected: 2. At most 60 steps, 30 minutes, 1000000 tokens.\n"
+        "The tokens cost at most 2.5000 CNY.\n"
+    )
+    Screen(Language("en"), as_json=True).expected(seen, None, "CNY")
+    assert json.loads(capsys.readouterr().out) == {"preflight": seen, "most_cost": None, "currency": "CNY"}
