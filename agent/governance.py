@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent.errors import BadSettings
 from agent.settings import Settings
+from policies.errors import BadPolicy
 from policies.layers import layered
 from policies.load import load_people, loads, read
 from policies.people import People
@@ -19,7 +20,7 @@ from policies.rules import Policy
 def people_of(settings: Settings) -> People | None:
     """The list of people; None when there is none, BadPolicy when it cannot be used."""
     path = settings.home / "people.yaml"
-    return load_people(read(path), str(path)) if _is_there(path) else None
+    return load_people(_in_force(settings, path), str(path)) if _is_there(path) else None
 
 
 def groups_of(settings: Settings) -> frozenset[str] | None:
@@ -40,10 +41,39 @@ def policy_of(settings: Settings, path: Path, principal: str, *, job: str | None
     above = _above(settings, people, principal, job)
     return layered(
         [
-            (name, loads(read(at), str(at), practice=settings.practice, groups=groups))
+            (name, loads(_in_force(settings, at), str(at), practice=settings.practice, groups=groups))
             for name, at in [*above, ("", path)]
         ]
     )
+
+
+def signer_of(settings: Settings, path: Path) -> str:
+    """Who signed the file as it is now; BadPolicy unless it is a signer of the settings."""
+    return _signer(settings, path, read(path))
+
+
+def signed(settings: Settings, path: Path) -> tuple[str, str]:
+    """Who signed the file, else why it counts as unsigned; one of the two is empty."""
+    try:
+        return signer_of(settings, path), ""
+    except BadPolicy as error:
+        return "", str(error)
+
+
+def _in_force(settings: Settings, path: Path) -> str:
+    """The text of a file that governs; where the settings name signers, only what one of them signed."""
+    text = read(path)
+    if settings.signers:
+        _signer(settings, path, text)
+    return text
+
+
+def _signer(settings: Settings, path: Path, text: str) -> str:
+    from policies.signing import signer  # start-up time: an editor checks a policy at every save
+
+    beside = path.with_name(f"{path.name}.sig")
+    stored = read(beside).encode() if _is_there(beside) else None
+    return signer(text.encode(), str(path), stored, settings.signers)
 
 
 def _above(settings: Settings, people: People | None, principal: str, job: str | None) -> Iterator[tuple[str, Path]]:

@@ -55,6 +55,8 @@ class Settings(BaseModel):
     """None means `policy.yaml` in the home."""
     policies: Path | None = None
     """Folder of the layers above it: organisation.yaml, units/, users/, jobs/; None means `policies` in the home."""
+    signers: dict[str, str] = Field(default_factory=dict)
+    """Name to Ed25519 public key (base64). Where there is one, only what these signed is in force."""
     model: ModelSettings = ModelSettings()
     language: Literal["en", "zh"] = "en"
     browser: Path | None = None

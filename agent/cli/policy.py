@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli import DONE, FAILED, USAGE, policy_new, policy_replay, policy_told
+from agent.cli import DONE, FAILED, USAGE, policy_new, policy_replay, policy_signing, policy_told
 from agent.cli.desk import JsonOption
 from agent.cli.named import PolicyOption, named_policy
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     policy.command("decide")(decide)
     policy.command("test")(test)
     policy_told.register(policy)
+    policy_signing.register(policy)
     policy_replay.register(policy)
     policy_new.register(policy)
     app.add_typer(policy, name="policy")
@@ -35,7 +36,7 @@ def check(
 ) -> int:
     """Read policy files and try their cases. Every fault is named as file:line:column; rules that are odd are too."""
     # Only what loading needs: this runs on every save of an editor.
-    from agent.governance import groups_of
+    from agent.governance import groups_of, signed
     from agent.language import Language
     from agent.settings import load_settings
     from policies.doubts import Doubt, doubts
@@ -55,12 +56,18 @@ def check(
         if json:
             found = {"file": str(path), "policy": name, "rules": rules, "faults": [_fault(path, f) for f in faults]}
             found["doubts"] = [doubt.model_dump() for doubt in odd]
+            found["signed_by"], _ = signed(settings, path)
             print(json_text.dumps(found, ensure_ascii=False))
             continue
         for fault in faults or [
             say("{path}: policy {name}, {rules} rules, all cases hold.", path=path, name=name, rules=rules)
         ]:
             print(say.told(fault))
+        by, unsigned = signed(settings, path)
+        if by:
+            print(say("{path} is signed by {by}.", path=path, by=by))
+        elif settings.signers and not faults:
+            print(say.told(unsigned))
         for doubt in odd:
             print(say("{path}: rule {rule}: {said}.", path=path, rule=doubt.rule, said=say.told(doubt.said)))
         code = FAILED if odd and strict and code == DONE else code
