@@ -230,7 +230,7 @@ def test_every_command_and_option_that_is_named_is_there() -> None:
     known = {"run", "chat", "questions", "approve", "reject", "init", "doctor"}
     groups = {
         "runs": {"list", "show", "files", "resume", "stop"},
-        "audit": {"show", "verify"},
+        "audit": {"show", "verify", "export", "key", "report", "erase"},
         "policy": {"check"},
         "secrets": {"set", "list", "remove"},
         "tools": {"list", "check"},
