@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from agent.errors import AgentError, BadTask, NoSuchRun, RunBusy
 from agent.events import Watcher, nobody
+from agent.governance import signed
 from agent.state import GRAPH_VERSION, fresh
 from agent.store.runs import Run, RunStatus, this_process
 from agent.wiring import WORKSPACE_BYTES, App
@@ -267,7 +268,9 @@ class Runs:
         todo: Any = None
         if not before.values:
             todo = fresh(run_id)
-            begun = Draft(event="run", seq=0, facts={"policy": hands.policy.digest})
+            named = Path((app.store.documents.get(run_id, "options") or {}).get("policy") or app.settings.policy_path)
+            facts: dict[str, Any] = {"policy": hands.policy.digest, "signed_by": signed(app.settings, named)[0]}
+            begun = Draft(event="run", seq=0, facts=facts)
             app.store.ledger.record(run_id, (begun,), epoch=epoch, now=app.clock.now())
         elif before.interrupts:
             todo = Command(resume={i.id: True for i in before.interrupts})

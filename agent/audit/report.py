@@ -33,6 +33,8 @@ class PolicyUse:
     last: datetime
     runs: int
     decisions: int
+    signed_by: tuple[str, ...]
+    """Who had signed the file when runs began under it; layers above it are signed by themselves."""
     in_force: bool
 
 
@@ -144,6 +146,7 @@ class _Seen:
             last=max(entry.at for entry in entries),
             runs=len({entry.run for entry in entries}),
             decisions=sum(entry.event in DECISIONS for entry in entries),
+            signed_by=tuple(sorted({str(e.facts["signed_by"]) for e in entries if e.facts.get("signed_by")})),
             in_force=in_force is not None and in_force.digest == digest,
         )
 

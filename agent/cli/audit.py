@@ -193,9 +193,17 @@ def _summary(at: Desk, found: Report) -> Iterator[Section]:
     yield Section(heading=say("In all"), names=[say("what"), say("count")], rows=[(say(n), c) for n, c in counts])
     yield Section(
         heading=say("Policies"),
-        names=[say(n) for n in ("policy", "first used", "last used", "runs", "decisions", "in force")],
+        names=[say(n) for n in ("policy", "first used", "last used", "runs", "decisions", "signed by", "in force")],
         rows=[
-            (p.policy[:12], p.first, p.last, p.runs, p.decisions, say("yes") if p.in_force else "")
+            (
+                p.policy[:12],
+                p.first,
+                p.last,
+                p.runs,
+                p.decisions,
+                " ".join(p.signed_by),
+                say("yes") if p.in_force else "",
+            )
             for p in found.policies
         ],
         none=none,

@@ -53,6 +53,7 @@ def worked(store):  # noqa: F811
         _entry("intent", 8, rules=["used"], policy=POLICY.digest, planned=2),
         _entry("intent", 9, rules=["used"], policy=POLICY.digest),
         _entry("done", 9),
+        _entry("run", policy="older", signed_by="anna"),
         _entry("verified", step=1, verdict="verified"),
         _entry("verified", step=2, verdict="failed"),
     ]
@@ -63,10 +64,10 @@ def worked(store):  # noqa: F811
 def test_the_report_counts_what_the_chain_tells(worked):
     found = report(worked, POLICY, start=NOW, end=NOW + timedelta(days=1))
 
-    assert (found.runs, found.entries) == (1, 16)
-    assert [(p.policy, p.runs, p.decisions, p.in_force) for p in found.policies] == [
-        (POLICY.digest, 1, 7, True),
-        ("older", 1, 2, False),
+    assert (found.runs, found.entries) == (1, 17)
+    assert [(p.policy, p.runs, p.decisions, p.signed_by, p.in_force) for p in found.policies] == [
+        (POLICY.digest, 1, 7, (), True),
+        ("older", 1, 2, ("anna",), False),
     ]
     told = [(a.by, a.answers, a.yes, a.seconds, a.quick_yes, a.warning) for a in found.approvers]
     assert told == [("quick", 2, 2, 1.25, 2, True), ("slow", 2, 1, 75.0, 0, False)]
@@ -109,7 +110,25 @@ def test_a_page_shows_every_text_as_text_and_loads_nothing():
 
     tags = Tags()
     tags.feed(html)
-    assert tags.seen <= {*["html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "table", "thead", "tbody", "tr", "th", "td"]}
+    assert tags.seen <= {
+        *[
+            "html",
+            "head",
+            "meta",
+            "title",
+            "style",
+            "body",
+            "h1",
+            "h2",
+            "p",
+            "table",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+        ]
+    }
     assert tags.text.count("evil.test") == 7
     assert "\u202e" not in html
     assert "http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-" in html

@@ -7,11 +7,14 @@ from decimal import Decimal
 
 import pytest
 
+from agent.audit.report import report
 from agent.events import Event, nobody
 from agent.runs import Runs
+from agent.signing import signing_key, write_signature
 from agent.store.runs import RunStatus
 from policies.outcome import Refused
 from policies.redact.detect import SECRET_TYPES
+from policies.signing import public_key
 from sandbox.practice.model import Model
 from sandbox.practice.script import Call, Calls, Say, Script
 from tests.agent.conftest import POLICY, Office, step, submit
@@ -318,3 +321,19 @@ async def test_a_task_that_no_context_holds_is_held_in_one_sentence(office: Offi
     assert stand.trouble.startswith("the conversation has about ")
     assert "which the model's context of 4,000 does not hold with 2,000 for the reply; set" in stand.trouble
     assert not (Model.folder / "model.jsonl").exists()
+
+
+async def test_a_run_begins_its_ledger_with_the_policy_and_who_signed_it(office: Office) -> None:
+    key = signing_key(office.app)
+    write_signature(office.home / "policy.yaml", "anna", key)
+    settings = office.home / "settings.toml"
+    settings.write_text(f'{settings.read_text("utf-8")}\n[signers]\nanna = "{public_key(key)}"\n', "utf-8")
+    office.app = office.another()
+
+    run = office.begin(writing)
+    await office.advance(run)
+
+    (begun,) = [entry for entry in office.app.store.ledger.entries(run) if entry.event == "run"]
+    assert begun.facts == {"policy": office.app.policy().digest, "signed_by": "anna"}
+    (use,) = report(office.app.store, None, start=begun.at, end=begun.at + timedelta(days=1)).policies
+    assert use.signed_by == ("anna",)

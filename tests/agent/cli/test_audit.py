@@ -95,7 +95,7 @@ def test_without_contents_the_decisions_keep_what_another_policy_needs(remit: Re
     assert entry["replay"]["action"] == restart("worker-1").model_dump(mode="json")
     assert (entry["replay"]["whole"], entry["replay"]["missing"]) == (
         True,
-        ["context", "attended", "turn", "started_at", "mandate"],
+        ["context", "grounded", "attended", "turn", "started_at", "mandate"],
     )
 
 
