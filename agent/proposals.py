@@ -25,6 +25,7 @@ from policies.decide import decide
 from policies.decision import Decision, Effect
 from policies.labels import TOP, Label
 from policies.mandate import Acceptance, Mandate, Plan, PlannedStep
+from policies.match.neutral import neutral
 from policies.match.path import FRESH
 from policies.request import Request
 from policies.rules import Policy
@@ -159,10 +160,19 @@ def _action(given: Mapping[str, Any]) -> dict[str, Any]:
             names = None if files is None else tuple(map(str, files))
             made["pipelines"] = _parsed(command, names, made["kind"] == "shell.run")
         case "argv":
-            made["pipelines"] = [[{"argv": command}]]
+            made["pipelines"] = [[_vector(command)]]
         case _:
-            made["pipelines"] = [[{"argv": c} if isinstance(c, list) else c for c in p] for p in command]
+            made["pipelines"] = [[_vector(one) for one in pipeline] for pipeline in command]
     return made
+
+
+def _vector(given: Any) -> dict[str, Any]:
+    """A command from its argument vector, spelled as the parser of command text would have."""
+    command = given if isinstance(given, dict) else {"argv": given}
+    words = command.get("argv")
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        raise ValueError("'argv' is a list of texts")
+    return command | {"argv": neutral(words)}
 
 
 @lru_cache(maxsize=4096)

@@ -53,24 +53,24 @@ def check(
             name, rules, odd = policy.name, len(policy.rules), list(doubts(policy))
         except BadPolicy as error:
             faults, code = str(error).splitlines(), USAGE
+        code = FAILED if odd and strict and code == DONE else code
+        # Nobody can have signed it where no signer is named, and looking would load cryptography.
+        by, unsigned = signed(settings, path) if settings.signers else ("", "")
         if json:
             found = {"file": str(path), "policy": name, "rules": rules, "faults": [_fault(path, f) for f in faults]}
-            found["doubts"] = [doubt.model_dump() for doubt in odd]
-            found["signed_by"], _ = signed(settings, path)
+            found |= {"doubts": [doubt.model_dump() for doubt in odd], "signed_by": by}
             print(json_text.dumps(found, ensure_ascii=False))
             continue
         for fault in faults or [
             say("{path}: policy {name}, {rules} rules, all cases hold.", path=path, name=name, rules=rules)
         ]:
             print(say.told(fault))
-        by, unsigned = signed(settings, path)
         if by:
             print(say("{path} is signed by {by}.", path=path, by=by))
-        elif settings.signers and not faults:
+        elif unsigned and not faults:
             print(say.told(unsigned))
         for doubt in odd:
             print(say("{path}: rule {rule}: {said}.", path=path, rule=doubt.rule, said=say.told(doubt.said)))
-        code = FAILED if odd and strict and code == DONE else code
     return code
 
 

@@ -22,7 +22,7 @@ from policies.rules import MATCHERS, Policy
 from tests.policies.asking import READ_STRANGERS, accepted, action, ask, cases, listed, step
 
 ROOT = Path(__file__).parents[2]
-PRESETS = ("back-office", "ops-change", "read-only")
+PRESETS = ("back-office", "ops-change", "ops-read", "read-only")
 HANDLES = {d.type for family in FAMILIES for d in family.detectors} | SECRET_TYPES
 
 

@@ -34,7 +34,7 @@ def policy(tmp_path: Path) -> Path:
 def test_a_good_policy_is_said_to_be_good(remit: Remit, policy: Path) -> None:
     assert remit("policy", "check", str(policy)).out == f"{policy}: policy mine, 1 rules, all cases hold.\n"
     assert remit("policy", "check", str(policy), "--json").objects == [
-        {"file": str(policy), "policy": "mine", "rules": 1, "faults": [], "doubts": []}
+        {"file": str(policy), "policy": "mine", "rules": 1, "faults": [], "doubts": [], "signed_by": ""}
     ]
 
 
@@ -179,6 +179,21 @@ def test_a_pattern_stands_for_any_two_files_where_no_names_are_given(remit: Remi
     assert [found["effect"] for found in said.objects] == ["allow", "deny", "allow", "allow"]
 
 
+def test_a_command_is_judged_alike_as_text_and_as_vectors(remit: Remit) -> None:
+    words = ["git", "status", "-s"]
+    forms = (
+        {"command": "git status -s"},
+        {"argv": words},
+        {"pipelines": [[words]]},
+        {"pipelines": [[{"argv": words}]]},
+    )
+    lines = "".join(json.dumps({"kind": "shell.run"} | form) + "\n" for form in forms)
+
+    said = remit("policy", "decide", "--policy", "ops-read", "--actions", "-", typed=lines)
+
+    assert [found["effect"] for found in said.objects] == ["allow"] * 4
+
+
 def test_without_a_name_the_policy_in_force_decides(remit: Remit, home: Path) -> None:
     line = '{"kind": "shell.run", "command": "ls"}\n'
     assert remit("policy", "decide", "--actions", "-", typed=line).objects[0]["effect"] == "allow"
@@ -234,6 +249,7 @@ def test_what_is_odd_about_a_policy_is_told_and_fails_only_when_strict(remit: Re
     assert said.code == 0
     assert said.out.splitlines()[1] == f"{policy}: rule look: it is never reached: rule 'no' refuses all of it."
     assert remit("policy", "check", str(policy), "--strict").code == 1
+    assert remit("policy", "check", str(policy), "--strict", "--json").code == 1
     assert remit("policy", "check", str(policy), "--json").objects[0]["doubts"][0]["rule"] == "look"
 
 
