@@ -223,10 +223,8 @@ class ReadsPattern(Value):
         known = names()
         for name in self.reads:
             if name not in known:
-                near = get_close_matches(name, known, n=1)
-                raise ValueError(
-                    f"{name!r} is no program or group we know" + (f"; did you mean {near[0]!r}?" if near else "")
-                )
+                near = (get_close_matches(name, known, n=1) or sorted(known))[0]
+                raise ValueError(f"{name!r} is no program or group that is known; did you mean {near!r}?")
         return self
 
     def matches(self, command: Command) -> bool:

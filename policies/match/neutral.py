@@ -55,7 +55,9 @@ def bare(argv: Sequence[str]) -> tuple[str, ...] | None:
         base, words = folders(name, _strip(words, _GIT))
         here = (word for folder in base for word in ("-C", folder))
         return (program, *here, *words[:1], *_strip(words[1:], _AFTER.get(words[0], ()) if words else ()))
-    return (program, *_strip(words, ("-q",) if name == "curl" else ("-I",) if name.startswith("python") else ()))
+    if name == "curl" or (name in ("python", "python3") and tuple(words[:3]) == ("-I", *_JSON)):
+        return (program, *words[1:])
+    return tuple(argv)
 
 
 def folders(program: str, words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:

@@ -24,7 +24,7 @@ _PS_LETTERS = "AacefgHhjlLmnoprStTuUvVwXxZ"
 _KINDS = {
     "text": r".*",
     "safe": r"(?!.*(?:\$[({]|`|\[\$)).*",  # some shells compute what they are told to test or to print
-    "word": r"[A-Za-z0-9_@%:,./+*?][A-Za-z0-9_@%:,./+*?-]*",
+    "word": r"[A-Za-z0-9_@%:,+*?][A-Za-z0-9_@%:,.+*?-]*",
     "number": r"[+-]?[0-9]{1,12}[bkKmMG]?B?",
     "numbers": r"[0-9]+(,[0-9]+)*",
     "small": r"[0-9]{1,2}",
@@ -50,6 +50,7 @@ _KINDS = {
     "sshoption": r"(BatchMode|StrictHostKeyChecking)=yes|(ConnectTimeout|ServerAlive(Interval|CountMax))=[0-9]{1,3}|"
     r"(ClearAllForwardings|IdentitiesOnly)=yes|(ForwardAgent|PermitLocalCommand)=no",
     "path": r"(?!-.).+",
+    "plain": r"(?!-.)[A-Za-z0-9_./,:@%+-]+",
     "awkpath": r"(?!-.)[^=]+",
     "archive": r"(?!-.)[^:]+",  # tar reads host:file over the network
     "rev": _REVISION,
@@ -58,7 +59,7 @@ _KINDS = {
     "remote": r".*",
 }
 _PARSED: dict[str, Callable[[str], bool]] = {"sed": scripts.sed_reads, "awk": scripts.awk_reads, "jq": scripts.jq_reads}
-_PATHS = frozenset({"path", "awkpath", "archive", "rev"})
+_PATHS = frozenset({"path", "plain", "awkpath", "archive", "rev"})
 _SIGNED = frozenset({"number", "span", "perm", "count"})
 
 
@@ -174,7 +175,7 @@ class _Grammar:
         default = self.here is True or (self.here and bool(self.here & seen))
         reached = [*base] if base else (["."] if default and not paths else [])
         values += [(kind, value) for _, kind, value in said]
-        reached += [v for k, v in values if k in _PATHS and (k != "rev" or v.startswith("/")) and v != "-"]
+        reached += [_in_tree(v, base) if k == "rev" else v for k, v in values if k in _PATHS and v != "-"]
         remote = _remote([v for k, v in values if k == "remote"])
         if remote is None:
             return None
@@ -263,6 +264,13 @@ def _option(text: str) -> tuple[str, _Option]:
         return found[1], _Option((found[2],), attached=True)
     name, _, kinds = text.partition("=")
     return name, _Option(tuple(kinds.split(",")) if kinds else ())
+
+
+def _in_tree(revision: str, base: tuple[str, ...]) -> str:
+    """The path that a revision or a path of a repository may stand for."""
+    if revision.startswith("/"):
+        return revision
+    return "/".join([*base, revision.rpartition(":")[2].lstrip("/") or "."])
 
 
 def _place(items: Sequence[_Item], words: Sequence[str]) -> list[str] | None:

@@ -13,11 +13,16 @@ _LIMIT = 2000
 _SED_END = r"[ ]*(?:;|\Z|(?=\}))"
 _SED_ADDRESS = re.compile(r"[0-9]+(~[0-9]+)?|\$|[+~][0-9]+")
 _SED_PLAIN = re.compile(rf"(?:[pPdnNgGhHx=zF]|[qQl][ ]*[0-9]*){_SED_END}")
+# The rest of the script is text; at its end a backslash would take the next script in.
+_SED_TEXT = re.compile(r"[aic][ ]*[^ \\;}](?:.*[^\\])?\Z")
+# The usual way to read all lines before the rest is done: it ends with the input.
+_SED_ALL = re.compile(r" *:([a-z]) *; *N *; *\$ *! *b *\1 *; *")
 _SED_FLAGS = re.compile(rf"[gpiI0-9]*{_SED_END}")
 
 
 def sed_reads(script: str) -> bool:
     """True for addresses, blocks, `s` and `y`, and the commands that move, print or drop lines."""
+    script = _SED_ALL.sub("", script, count=1) if _SED_ALL.match(script) else script
     at, depth, size = 0, 0, len(script)
     if not script or size > _LIMIT:
         return False
@@ -40,7 +45,7 @@ def sed_reads(script: str) -> bool:
             second = _sed_part(script, first) if first else None
             end = _SED_FLAGS.match(script, second + 1) if second else None
         else:
-            end = _SED_PLAIN.match(script, at)
+            end = _SED_PLAIN.match(script, at) or _SED_TEXT.match(script, at)
         if end is None:
             return False
         at = end.end()
@@ -116,7 +121,7 @@ _AWK_REGEX = re.compile(r"/(?:[^/\\\[]|\\.|\[\^?\]?(?:\[:[a-z]+:\]|[^]/\\\[]|\\[
 _AWK_LOOP = re.compile(
     r"for *\( *(?P<i>[a-z_]\w*) *= *[0-9]+ *; *(?P=i) *<=? *(?:NF|NR|[0-9]{1,5}) *;"
     r" *(?:(?P=i) *\+\+|\+\+ *(?P=i)|(?P=i) *\+= *[1-9]) *\)"
-    r"|for *\( *(?P<d>[a-z_]\w*) *= *(?:NF|[0-9]{1,5}) *; *(?P=d) *(?:>|>=) *[1-9] *; *(?:(?P=d) *--|-- *(?P=d)) *\)"
+    r"|for *\( *(?P<d>[a-z_]\w*) *= *(?:NF|[0-9]{1,5}) *; *(?P=d) *>=? *[0-9]{1,5} *; *(?:(?P=d) *--|-- *(?P=d)) *\)"
     r"|for *\( *(?P<k>[A-Za-z_]\w*) +in +[A-Za-z_]\w* *\)"
 )
 
@@ -215,6 +220,8 @@ def _jq_token(script: str, at: int) -> int | None:
 def _jq_name(script: str, found: re.Match[str]) -> bool:
     """A known word, or the key in `{key: value}` and `{key}`."""
     before, after = script[: found.start()].rstrip(), script[found.end() :].lstrip()
+    if found[0] == "range":
+        return re.match(r"\( *[0-9]{1,5} *(; *[0-9]{1,5} *)?\)", after) is not None
     if found[0] in _JQ_WORDS:
         return found[0] != "recurse" or after[:1] != "("  # recurse(.) has no end
     key = before[-1:] in ("{", ",") and after[:1] in (":", ",", "}")

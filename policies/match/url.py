@@ -30,7 +30,7 @@ def place(url: str) -> Place:
     if canonical_url(url) != url:
         raise ValueError(f"url {url!r} is not in canonical form")
     parts = urlsplit(url)
-    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
     return Place(parts.scheme, parts.hostname or "", port, parts.path, parts.query)
 
 

@@ -179,6 +179,10 @@ def test_dots_before_a_semicolon_are_dot_segments(path):
         canonical_url(f"http://shop.example/orders/{path}")
 
 
+def test_port_0_is_no_default_port():
+    assert not UrlPattern.parse("http://shop.example/**").matches("http://shop.example:0/")
+
+
 def test_a_semicolon_after_a_name_is_no_dot_segment():
     for path in ("a;v=1", "a..;b", "a.;/b", ";v=.."):
         assert canonical_url(f"http://shop.example/{path}").endswith(f"/{path}")

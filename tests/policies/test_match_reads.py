@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from policies.action import EffectClass, ServerRun, ShellRun
 from policies.decision import Effect
 from policies.load import load
+from policies.match import programs
+from policies.match.neutral import bare, neutral
+from policies.match.programs import reach
+from policies.match.scripts import sed_reads
 from policies.rules import Policy
 from tests.policies.asking import ask
 from tools.commands import parse
@@ -57,3 +64,163 @@ def test_nothing_is_smuggled_through_a_program_that_reads(capsys: pytest.Capture
         print(f" {len(lines) - len(passed)} of {len(lines)} smuggling commands refused", end=" ")
     assert passed == []
     assert len(set(lines)) == len(lines) >= 400
+
+
+# Properties (facts/security.md, section 5)
+
+HONEST = [line.removeprefix(SERVER) for line in corpus("honest.txt")]
+ODD = [
+    ";",
+    "&",
+    "$(id)",
+    "`id`",
+    "${x}",
+    ">",
+    ">>",
+    "\n",
+    "\r",
+    "\x1b",
+    "\u202e",
+    "\u200b",
+    "A=1",
+    "$x",
+    "\\",
+    "!",
+    "~",
+]
+
+
+def words(text: str) -> list[str]:
+    """Every word of the commands, and what they read from."""
+    commands = [command for pipeline in parse(text, glob=None) for command in pipeline]
+    return [word for c in commands for word in (*c.argv, *([c.stdin] if c.stdin else ()))]
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.data(), st.sampled_from(HONEST), st.sampled_from(ODD))
+def test_what_is_inserted_into_an_allowed_command_is_refused_or_only_text(
+    data: st.DataObject, line: str, odd: str
+) -> None:
+    """15: allowed is at most the same vector with the odd characters inside a word, where they mean nothing."""
+    at = data.draw(st.integers(0, len(line)))
+    changed = line[:at] + odd + line[at:]
+    if effect(line) is not Effect.ALLOW or effect(changed) is not Effect.ALLOW:
+        return
+    told = [word.replace(odd, "") if odd != "\\" else word.replace("\\", "") for word in words(changed)]
+    assert sorted(filter(None, told)) == sorted(filter(None, (w.replace(odd, "") for w in words(line))))
+
+
+_TEXT = "lsblk findmnt echo printf basename dirname tr expr tar unzip numfmt dpkg apt apt-cache pgrep rpm df test"
+TEXT_ONLY = set(_TEXT.split())
+LISTS = ("git branch --list", "git tag -l", "git config")
+
+
+@pytest.mark.parametrize("odd", ["/etc/shadow", "../x", "/root/.ssh/id_rsa", "a/../../x", ".ssh/id_rsa"])
+def test_no_further_operand_of_a_reader_leaves_the_roots(odd: str) -> None:
+    """7, 15: whatever is read is under a root."""
+    for line in (line for line in HONEST if "|" not in line and "&&" not in line and "<" not in line):
+        if TEXT_ONLY.isdisjoint(line.split()) and not line.startswith(LISTS):
+            assert effect(f"{line} {odd}") is Effect.DENY, line
+
+
+def test_an_option_that_is_not_listed_is_refused_everywhere() -> None:
+    """Also one cut short, as getopt lets it be, and one with a value that it does not take."""
+    for name, grammar in programs._table().items():
+        given = [sorted(need)[0] for need in grammar.needs]
+        argv = [*name.split("/"), *given]
+        assert grammar.stops or reach(neutral([*argv, "--not-listed"])) is None, name
+        assert reach(neutral([*argv[:1], "-☃", *argv[1:]])) is None, name
+        for long in (o for o in grammar.options if o.startswith("--") and o[:-1] not in grammar.options):
+            assert grammar.stops or grammar._parsed([long[:-1]]) is None, (name, long)
+            assert grammar.options[long].kinds or grammar._parsed([f"{long}=x"]) is None, (name, long)
+
+
+SED = st.lists(
+    st.sampled_from(
+        [
+            *"sypdwWrReqQaic=lnNGHDFz{};/|,!$0123 \\[]x^",
+            "s/a/b/",
+            "/a/",
+            "w x",
+            "e id",
+            "\\/",
+            "[/]",
+            "s|a|b|",
+            "1,2",
+            "}",
+        ]
+    ),
+    min_size=1,
+    max_size=7,
+).map("".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(SED)
+@example("s/[/]/x/e;s/]/y/")
+@example("y/a/b/;1,2{p;w x}")
+def test_sed_itself_agrees_that_a_script_reads_only(script: str) -> None:
+    """GNU sed's sandbox refuses what reads, writes or runs."""
+    if sed_reads(script):
+        done = subprocess.run(
+            ["/usr/bin/sed", "--sandbox", "-n", script], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        assert b"sandbox" not in done.stderr, script
+
+
+@given(
+    st.lists(
+        st.sampled_from(["git", "-C", "x", "log", "diff", "--no-pager", "-c", "curl", "-q", "python3", "-I", "-m"]),
+        min_size=1,
+    )
+)
+def test_the_neutral_spelling_is_one_and_can_be_undone(argv: list[str]) -> None:
+    """5: canonical twice is canonical once."""
+    once = neutral(argv)
+    assert neutral(once) == once
+    plain = bare(once)
+    assert plain is not None and neutral(plain) == once
+
+
+def test_no_configuration_of_a_repository_runs_anything(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    trap = tmp_path / "trap.sh"
+    trap.write_text(f"#!/bin/sh\necho x >> {mark}\ncat\n")
+    trap.chmod(0o700)
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    (folder / "a").write_text("1\n")
+    (folder / ".gitattributes").write_text("a diff=trap\n")
+
+    def git(*words: str) -> None:
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
+        subprocess.run(words, cwd=folder, env=environment, capture_output=True, check=False)
+
+    git("git", "init", "-q")
+    git("git", "add", ".")
+    git("git", "-c", "user.name=a", "-c", "user.email=a@shop.example", "commit", "-qm", "x")
+    (folder / "a").write_text("2\n")
+    for key in (
+        "core.fsmonitor",
+        "diff.trap.textconv",
+        "diff.trap.command",
+        "diff.external",
+        "gpg.program",
+        "core.pager",
+    ):
+        git("git", "config", key, str(trap))
+    git("git", "config", "log.showSignature", "true")
+    asked = (
+        ["status"],
+        ["diff"],
+        ["log", "-p"],
+        ["show"],
+        ["blame", "a"],
+        ["describe", "--always", "--dirty"],
+        ["ls-files", "-m"],
+    )
+    for words in asked:
+        git(*neutral(["git", *words]))
+        assert not mark.exists(), words
+    git("git", "status")
+    assert mark.exists()  # the trap works
