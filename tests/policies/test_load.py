@@ -126,9 +126,7 @@ def test_what_people_mistype_in_yaml_is_told_with_what_to_do(text, said):
     assert str(error.value) == f"file:{said}"
 
 
-@pytest.mark.parametrize(
-    ("handle", "said"), [("emails", "did you mean 'email'?"), ("zebra", "there are address, ")]
-)
+@pytest.mark.parametrize(("handle", "said"), [("emails", "did you mean 'email'?"), ("zebra", "there are address, ")])
 def test_a_type_of_handle_that_does_not_exist_is_refused(handle, said):
     rule = f"- {{id: a, effect: ask, action: file.write, restore: [{handle}], why: x}}\n"
     with pytest.raises(BadPolicy) as error:
