@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from agent.store.store import Store
-from policies.action import Action
+from policies.action import Action, canonical_json
 from policies.grounds import asked_in, recipients, stands_in, trusted_fields, words_of
 from policies.labels import Integrity
+from policies.ledger import Draft
 from policies.outcome import Done, Observation
 from policies.rules import Policy
 
-_SOURCES = "sources"
+_SOURCES, _ENDORSED = "sources", "endorsed"
 _Told = tuple[tuple[str, ...], str]
 
 
@@ -27,7 +29,8 @@ class Grounds:
         wanted = {value for values in recipients(action).values() for value in values}
         if not wanted:
             return frozenset()
-        named = {value for value in wanted if stands_in(value, self._task)}
+        endorsed = self._store.documents.get(self._run, _ENDORSED) or {}
+        named = {value for value in wanted if value in endorsed or stands_in(value, self._task)}
         for texts, asked in self._told():
             named |= {v for v in wanted if any(stands_in(v, text) for text in texts) and not stands_in(v, asked)}
         return frozenset(named)
@@ -50,3 +53,16 @@ class Grounds:
                 texts = words_of(told["kind"], told["fields"], seen.text, seen.data) if seen else ()
                 self._texts[seq] = texts, told["asked"]
         return self._texts.values()
+
+
+def endorse(store: Store, run: str, value: str, *, by: str, because: str, now: datetime) -> None:
+    """Record that a person raised one value, written as the model sees it, to name a recipient in this run.
+
+    It changes whose word the value is, not what may be done with it: rules, plan and limits hold as ever.
+    """
+    with store.runs.changing(run):
+        known = store.documents.get(run, _ENDORSED) or {}
+        told = {"by": by, "because": because, "at": now.isoformat()}
+        store.documents.write(run, _ENDORSED, canonical_json(known | {value: told}))
+        entry = Draft(event="endorsed", seq=0, facts={"by": by}, body={"value": value, "because": because})
+        store.ledger.extend(run, [entry], epoch=None, now=now)

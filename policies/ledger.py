@@ -35,6 +35,7 @@ Event = Literal[
     "verified",
     "ended",
     "erased",
+    "endorsed",
 ]
 
 

@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     runs = typer.Typer(help="What ran, what runs, and how to go on.", no_args_is_help=True)
     for name, command in (("list", listed), ("show", show), ("files", files), ("resume", resume), ("stop", stop)):
         runs.command(name)(command)
+    runs.command("endorse")(endorse)
     app.add_typer(runs, name="runs")
 
 
@@ -170,6 +171,31 @@ def stop(run: RunArgument, json: JsonOption = False) -> int:
             **{"run": now.id, "status": now.status.value, "owner": now.owner},
         )
         return HELD if going else DONE
+
+
+def endorse(
+    run: RunArgument,
+    value: Annotated[
+        str, typer.Argument(help="The address, account or number, whole, or the handle that stands for it.")
+    ],
+    because: Annotated[str, typer.Option("--because", metavar="TEXT", help="How you know; the ledger keeps it.")],
+    json: JsonOption = False,
+) -> int:
+    """Vouch for one value in one run, so that it may say who gets something. Rules, plan and limits hold as ever."""
+    from agent.grounds import endorse as record  # start-up time
+
+    with desk(as_json=json) as at:
+        found, who = at.runs.find(run), at.app.settings.principal
+        if found.status.value in ("done", "failed"):
+            raise BadTask(f"run {found.id} has ended; a value is vouched for in one run only")
+        if not value.strip() or not because.strip():
+            raise BadTask("give one value, and with --because how you know that it is right")
+        # As the model sees it; a handle is one already.
+        redactor = at.app.redactor(found.id)
+        seen = value.strip() if redactor.handles_in(value) else redactor.redact_text(value.strip())
+        record(at.app.store, found.id, seen, by=who, because=because, now=at.app.clock.now())
+        at.tell("{value} may say who gets something in run {run}.", value=seen, run=found.id)
+    return DONE
 
 
 def _state(run: Run, asked: bool) -> str:

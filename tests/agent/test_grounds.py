@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agent.grounds import endorse
 from sandbox.practice.script import Call, Say, Script
 from tests.agent.conftest import POLICY, Office, step, submit
 
@@ -78,3 +79,23 @@ async def test_a_recipient_is_named_by_the_requester_or_by_a_trusted_entry(
     assert office.files(run).get("sent.txt") == (f"{email}\n" if reached else None)
     assert ("REFUSED by untrusted-chooses-no-sink" in office.told(run)[-1]) is not reached
     assert office.problems() == []
+
+
+@pytest.mark.parametrize(("vouched", "reached"), [(STRANGER, True), (CUSTOMER, False), ("evil.example", False)])
+async def test_a_person_can_vouch_for_one_value_in_one_run(office: Office, vouched: str, reached: bool) -> None:
+    bring(office)
+    run, other = office.begin(to(STRANGER), "Write to the customer."), office.begin(to(STRANGER))
+    shown = office.app.redactor(run).redact_text(vouched)
+    endorse(office.app.store, run, shown, by="alice", because="I rang them", now=office.app.clock.now())
+
+    for each in (run, other):
+        stand = await office.advance(each)
+        office.answer(stand)
+        assert (await office.advance(each)).standing == "done"
+
+    assert office.files(run).get("sent.txt") == (f"{STRANGER}\n" if reached else None)
+    assert "sent.txt" not in office.files(other)
+    ledger = office.app.store.ledger
+    (entry,) = [entry for entry in ledger.entries(run) if entry.event == "endorsed"]
+    assert (entry.facts, ledger.body(run, entry.index)) == ({"by": "alice"}, {"value": shown, "because": "I rang them"})
+    assert ledger.verify(run) is None

@@ -256,3 +256,18 @@ def test_an_empty_id_is_told_as_a_missing_one(
 ) -> None:
     assert (said := remit(*command)).code == 2
     assert said.err == f"remit: {sentence}\n"
+
+
+def test_a_value_is_vouched_for_with_a_reason_and_stands_nowhere_in_clear(
+    remit: Remit, run_id: str, home: Path
+) -> None:
+    said = remit("runs", "endorse", run_id, "made-up@shop.example", "--because", "I rang them")
+    assert said.code == 0
+    assert said.out.startswith("⟦email:") and f"may say who gets something in run {run_id}." in said.out
+    assert remit("runs", "endorse", run_id, " ", "--because", "x").code == 2
+    assert remit("runs", "endorse", run_id, "x", "--because", "").code == 2
+    assert "endorsed" in remit("audit", "show", run_id).out
+    assert b"made-up@shop.example" not in b"".join(p.read_bytes() for p in home.rglob("*.sqlite3*"))
+    with opened() as app:
+        app.store.runs.set_status(run_id, RunStatus.DONE)
+    assert "has ended" in remit("runs", "endorse", run_id, "x", "--because", "y").err
