@@ -28,7 +28,7 @@ PROVIDERS = {
     "other": ("", ""),
 }
 """Base URL and model that are proposed. DashScope's is Beijing's shared host; other regions have their own."""
-POLICIES = ("read-only", "back-office", "ops-change")
+POLICIES = ("read-only", "back-office", "ops-read", "ops-change")
 
 
 def register(app: typer.Typer) -> None:
