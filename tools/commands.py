@@ -152,7 +152,8 @@ def _command(words: Sequence[str], redirections: dict[str, Any]) -> Command:
 
 def _words(word: Node, glob: Glob | None) -> Sequence[str]:
     literal, pattern = _read(word)
-    if pattern is None:
+    # `--include=*.py` is no name of a file, and bash leaves it as it is.
+    if pattern is None or re.match(r"--[a-z-]+=", literal):
         return [literal]
     if glob is None:
         raise _refusal(f"the pattern {literal!r} cannot be expanded here; quote it or name the files")

@@ -44,7 +44,8 @@ _KINDS = {
     "psformat": r"(?!.*(?i:environ))[A-Za-z0-9_%,=: -]+",
     "psbsd": r"[auxwfjlhrTmv]+|[0-9]+(,[0-9]+)*",
     "ssfilter": r"state|established|listening|connected|synchronized|time-wait|close-wait|syn-sent|syn-recv|"
-    r"fin-wait-[12]|closed|all|sport|dport|=|eq|gt|lt|and|or|not|\(|\)|:[a-z0-9]+|src|dst|[0-9]+(\.[0-9]+){3}(:[0-9]+)?",
+    r"fin-wait-[12]|(sport|dport) *(=|eq) *:[a-z0-9]+|"
+    r"closed|all|sport|dport|=|eq|gt|lt|and|or|not|\(|\)|:[a-z0-9]+|src|dst|[0-9]+(\.[0-9]+){3}(:[0-9]+)?",
     "header": r"[^@\x00-\x1f][^\x00-\x1f]*",
     "writeout": r"(?!@)(?!.*%(\{)?output).*",
     "sshoption": r"(BatchMode|StrictHostKeyChecking)=yes|(ConnectTimeout|ServerAlive(Interval|CountMax))=[0-9]{1,3}|"

@@ -42,6 +42,7 @@ def command(*argv: str, **more: object) -> Command:
             "find", ".", "-name", "*.txt", "-exec", "wc", "{}", "+", "!", "-size", "1"),),)),
         (r"""echo "a\$b\`c\"d\\e\f" 'g\h' \*""", ((command("echo", r'a$b`c"d\e\f', r"g\h", "*"),),)),
         ("echo '' \"\"", ((command("echo", "", ""),),)),
+        ("grep x --include=*.txt", ((command("grep", "x", "--include=*.txt"),),)),
         ("echo HEAD~1 a#b --x=y", ((command("echo", "HEAD~1", "a#b", "--x=y"),),)),
         ("mail ⟦email:abcdefghij⟧", ((command("mail", "⟦email:abcdefghij⟧"),),)),
         ("echo '余额 100'", ((command("echo", "余额 100"),),)),
