@@ -231,7 +231,7 @@ def test_every_command_and_option_that_is_named_is_there() -> None:
     groups = {
         "runs": {"list", "show", "files", "resume", "stop"},
         "audit": {"show", "verify", "export", "key", "report", "erase"},
-        "policy": {"check"},
+        "policy": {"check", "decide", "describe", "explain", "new", "replay", "schema", "sign", "test"},
         "secrets": {"set", "list", "remove"},
         "tools": {"list", "check"},
         "practice": {"up", "down", "status", "demo"},
