@@ -134,6 +134,16 @@ def test_limits_of_all_layers_hold_each_for_itself():
     assert found.rules == ("organisation/shop", "shop")
 
 
+def test_only_what_every_layer_opens_is_opened_and_the_strongest_walls_stand():
+    one = policy("{id: a, effect: allow, action: file.read, restore: [phone, email], secrets: [s1, s2]}")
+    two = policy(
+        "{id: a, effect: allow, action: file.read, restore: [phone], secrets: [s2]}", head="{least_level: full}"
+    )
+    for order in ((one, two), (two, one)):
+        kept = ask(layered([("organisation", order[0]), ("", order[1])]), "file.read a.txt").obligations
+        assert (kept.restore, kept.secrets, kept.least_level) == ({"phone"}, {"s2"}, "full")
+
+
 def test_one_layer_alone_is_the_policy_it_is():
     assert layered([("", OWN)]) is OWN
 
