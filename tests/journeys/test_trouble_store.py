@@ -54,7 +54,9 @@ def test_a_disk_that_a_run_filled_holds_it_and_what_happened_is_asked(practice, 
     assert (
         "it was begun and then interrupted" in told.stdout
     )  # the command may have written: it is not repeated blindly
-    assert "Ledger intact" in told.stdout.splitlines()[-1]
+    intact, checkpoint = told.stdout.splitlines()[-2:]
+    assert "Ledger intact" in intact
+    assert checkpoint.startswith("Last checkpoint: ")
 
 
 def test_a_damaged_store_is_named_and_not_touched(practice):
