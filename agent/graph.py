@@ -78,7 +78,9 @@ def _after_propose(state: State) -> str:
     return "act" if any(not c["done"] for c in state["calls"]) else "propose"
 
 
-def _after_act(work: Work, state: State) -> str:
+async def _after_act(work: Work, state: State) -> str:
+    # INVARIANT: what reads the store is async. LangGraph runs other functions in a thread, and the store's connection
+    # belongs to one.
     if state.get("end"):
         return "report"
     if all(c["done"] for c in state["calls"]):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from agent.audit.report import report
 from agent.events import Event, nobody
 from agent.runs import Runs
 from agent.signing import signing_key, write_signature
+from agent.store.database import Database
 from agent.store.runs import RunStatus
 from policies.outcome import Refused
 from policies.redact.detect import SECRET_TYPES
@@ -337,3 +340,21 @@ async def test_a_run_begins_its_ledger_with_the_policy_and_who_signed_it(office:
     assert begun.facts == {"policy": office.app.policy().digest, "signed_by": "anna"}
     (use,) = report(office.app.store, None, start=begun.at, end=begun.at + timedelta(days=1)).policies
     assert use.signed_by == ("anna",)
+
+
+async def test_the_store_is_used_by_one_thread_alone(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = set()
+    execute = Database._execute
+
+    def noted(self: Database, *given: Any) -> Any:
+        threads.add(threading.get_ident())
+        return execute(self, *given)
+
+    monkeypatch.setattr(Database, "_execute", noted)
+    office.set_policy(text=ASKED)  # a question: what comes after it looks into the store
+    run = office.begin(writing)
+    while (stand := await office.advance(run)).standing == "waiting":
+        office.answer(stand)
+    assert stand.standing == "done"
+
+    assert threads == {threading.get_ident()}
