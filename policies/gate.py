@@ -289,8 +289,8 @@ class Gate:
     ) -> None:
         """Record the outcome; give back what was reserved and certainly not used."""
         unused = isinstance(outcome, Failed) and not outcome.may_have_acted
-        counted = (":steps", ":calls")  # tries count against the run, used or not
-        back = [r for r in reserved if unused and not r.key.endswith(counted)]
+        of_tries = (":steps", ":calls")  # they count against the run, used or not
+        back = [r for r in reserved if unused and not r.key.endswith(of_tries)]
         beyond = []
         used = {"tokens": raw.tokens, "micros": raw.micros} if raw else {}
         for reservation in reserved:

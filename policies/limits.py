@@ -118,10 +118,12 @@ def _millionths(values: list[JsonValue]) -> int:
         case [bool()]:
             return UNCOUNTABLE
         case [int() | float() as number] if number >= 0:
-            return int((Decimal(str(number)) * MILLION).to_integral_value(ROUND_CEILING))
+            exact = Decimal(str(number))
         case [str() as text] if _NUMBER.fullmatch(text.strip()) and text.isascii():
-            return int(Decimal(text.strip().replace(",", "")) * MILLION)
-    return UNCOUNTABLE
+            exact = Decimal(text.strip().replace(",", ""))
+        case _:
+            return UNCOUNTABLE
+    return int((exact * MILLION).to_integral_value(ROUND_CEILING))  # up: many crumbs must not count as nothing
 
 
 def _parts(value: JsonValue) -> list[str]:
